@@ -1,0 +1,98 @@
+"""Bulk submission: lines in, lines out, as they are made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import IO
+
+import psycopg
+from asgiref.sync import sync_to_async
+from django.db import Error
+from django.http import StreamingHttpResponse
+from ninja import Router
+
+from orchestrator.api import documents
+from orchestrator.api.bodies import ENVELOPE, lines_of, payload_limit, spool
+from orchestrator.api.doors import ApiRequest, door
+from orchestrator.api.errors import details
+from orchestrator.domain.errors import MillraceError
+from orchestrator.selectors.payloads import render
+from orchestrator.services.bulk import submit_bulk
+from orchestrator.store.release import release
+
+router = Router(tags=["runs"])
+logger = logging.getLogger(__name__)
+
+CHUNK_LINES = 1000
+CHUNK_BYTES = 8 * 1024 * 1024
+NDJSON = "application/x-ndjson"
+Lines = list[tuple[int, bytes | MillraceError]]
+
+
+class Unavailable(MillraceError):
+    """The database did not answer; whether the line was accepted is not known."""
+
+    code = "unavailable"
+    status = 503
+    title = "Unavailable"
+
+
+@router.post(
+    "/runs/bulk",
+    summary="Submit many runs",
+    response={200: None},
+    openapi_extra={
+        **documents.route(413, body=documents.BULK_LINE, media=NDJSON),
+        "description": "NDJSON, a submission a line, at most 100,000; the answer is NDJSON,"
+        " a line per line: `{line, id}` or `{line, error}`.",
+    },
+)
+@door("runs:write")
+def submit_lines(request: ApiRequest) -> StreamingHttpResponse:
+    """A line per line: `{line, id}` or `{line, error}`, streamed."""
+    file = spool(request)
+    limit = payload_limit(request.tenant) + ENVELOPE
+    return StreamingHttpResponse(_answers(request, file, limit), content_type=NDJSON)
+
+
+async def _answers(request: ApiRequest, file: IO[bytes], limit: int) -> AsyncIterator[bytes]:
+    lines = lines_of(file, limit)
+    try:
+        while chunk := await sync_to_async(_next_chunk)(lines):
+            yield await sync_to_async(_submit)(request, chunk)
+    finally:
+        file.close()
+
+
+def _next_chunk(lines: Iterator[tuple[int, bytes | MillraceError]]) -> Lines:
+    chunk: Lines = []
+    size = 0
+    for number, text in islice(lines, CHUNK_LINES):
+        chunk.append((number, text))
+        size += len(text) if isinstance(text, bytes) else 0
+        if size > CHUNK_BYTES:
+            break
+    return chunk
+
+
+def _submit(request: ApiRequest, chunk: Lines) -> bytes:
+    try:
+        results = submit_bulk(tenant=request.tenant, lines=chunk, actor=request.actor)
+    except (Error, psycopg.Error) as error:
+        logger.warning("a bulk call's chunk was not made: %s", error)
+        lost = details(Unavailable())
+        return b"".join(_line({"line": number, "error": lost}) for number, _ in chunk)
+    finally:
+        release()
+    return b"".join(
+        _line({"line": result.line, "id": result.run_id})
+        if result.error is None
+        else _line({"line": result.line, "error": details(result.error)})
+        for result in results
+    )
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return (render(value) + "\n").encode()

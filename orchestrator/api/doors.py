@@ -1,0 +1,126 @@
+"""How a request comes in: key, then scope, then the view, which finds the object in the path, reads
+the body and calls a service.  Nothing of a request is parsed before its key is known to be good."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from orchestrator.api.answers import answer
+from orchestrator.api.errors import refuse, unexpected
+from orchestrator.api.waiter import wait_for_end
+from orchestrator.domain.errors import KeyInvalid, MillraceError, ScopeMissing
+from orchestrator.domain.statuses import TERMINAL_RUN
+from orchestrator.selectors.runs import run_view
+from tenants import keys
+from tenants.actors import Actor
+from tenants.models import Tenant
+
+P = ParamSpec("P")
+
+
+class ApiRequest(HttpRequest):
+    """A request whose key was good."""
+
+    tenant: Tenant
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class UntilEnd:
+    """A view's answer where the client waits: the run, when it has ended or when time is up.
+
+    `status` is the answer's until the run has ended; then it is 200."""
+
+    run_id: UUID
+    seconds: float
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def identify(request: HttpRequest, scope: str) -> ApiRequest:
+    """The request with its tenant and actor.  Raises KeyInvalid, ScopeMissing."""
+    scheme, _, raw = request.headers.get("Authorization", "").partition(" ")
+    key = keys.authenticate(raw.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise KeyInvalid
+    if scope not in key.scopes:
+        raise ScopeMissing(scope=scope)
+    known: ApiRequest = request  # type: ignore[assignment]  # it gets what makes it one here
+    known.tenant = key.tenant
+    known.actor = Actor(kind="key", name=key.prefix, origin=request.META.get("REMOTE_ADDR") or "")
+    return known
+
+
+def door(
+    scope: str,
+) -> Callable[
+    [Callable[Concatenate[ApiRequest, P], HttpResponseBase]],
+    Callable[Concatenate[HttpRequest, P], HttpResponseBase],
+]:
+    """Let a view in only with a key that has `scope`."""
+
+    def guard(
+        view: Callable[Concatenate[ApiRequest, P], HttpResponseBase],
+    ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
+        @functools.wraps(view)
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            return view(identify(request, scope), *args, **kwargs)
+
+        return guarded
+
+    return guard
+
+
+class Later(HttpResponse):
+    """An answer that is there when a run has ended, or time is up.
+
+    Whoever serves it (orchestrator.asgi) awaits `wait` and then sends what `settle` gives: meanwhile
+    the client holds neither a thread nor a database connection."""
+
+    def __init__(self, request: ApiRequest, outcome: UntilEnd) -> None:
+        super().__init__(status=outcome.status)
+        self._request = request
+        self._outcome = outcome
+
+    async def wait(self) -> None:
+        """Return when the run has ended or time is up."""
+        await wait_for_end(self._outcome.run_id, self._outcome.seconds)
+
+    def settle(self) -> HttpResponse:
+        """The answer by now."""
+        try:
+            run = run_view(tenant=self._request.tenant, run_id=self._outcome.run_id)
+        except MillraceError as error:
+            return refuse(error)
+        except Exception as error:
+            return unexpected(error)
+        status = 200 if run["state"] in TERMINAL_RUN else self._outcome.status
+        return answer(run, status, headers=self._outcome.headers)
+
+
+def waiting_door(
+    scope: str,
+) -> Callable[
+    [Callable[Concatenate[ApiRequest, P], HttpResponse | UntilEnd]],
+    Callable[Concatenate[HttpRequest, P], HttpResponse],
+]:
+    """The same for a view whose client may wait for a run's end."""
+
+    def guard(
+        view: Callable[Concatenate[ApiRequest, P], HttpResponse | UntilEnd],
+    ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+        @functools.wraps(view)
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            known = identify(request, scope)
+            outcome = view(known, *args, **kwargs)
+            return Later(known, outcome) if isinstance(outcome, UntilEnd) else outcome
+
+        return guarded
+
+    return guard

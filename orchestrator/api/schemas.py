@@ -1,0 +1,286 @@
+"""The shapes of answers, for the OpenAPI document alone: answers themselves are written by
+`selectors.payloads.render`, since what a user's JSON says must pass unread."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from ninja import Schema
+
+Item = TypeVar("Item")
+RunStates = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+StepStates = Literal[
+    "blocked", "ready", "running", "waiting", "succeeded", "failed", "skipped", "cancelled"
+]
+Json = Any
+
+
+class Finding(Schema):
+    """A problem's place: a JSON Pointer into the body, or a parameter's name."""
+
+    path: str
+    message: str
+    code: str
+
+
+class ProblemDetails(Schema):
+    """RFC 9457, with `code` and, for validation, `errors`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[Finding] | None = None
+
+
+class ListOf(Schema, Generic[Item]):
+    """A page; `next_cursor` is null on the last one."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class Published(Schema):
+    """A version of a workflow."""
+
+    name: str
+    version: int
+    checksum: str
+
+
+class WorkflowHead(Schema):
+    """A workflow with its newest version."""
+
+    name: str
+    version: int
+    checksum: str
+    steps: int
+    created_at: datetime
+    published_at: datetime
+    paused_at: datetime | None
+    archived_at: datetime | None
+
+
+class WorkflowDetail(WorkflowHead):
+    """The same with the definition, as it was published."""
+
+    definition: dict[str, Json]
+
+
+class VersionHead(Schema):
+    """A version of a workflow, and who published it when."""
+
+    name: str
+    version: int
+    checksum: str
+    steps: int
+    created_at: datetime
+    created_by: str
+
+
+class VersionDetail(VersionHead):
+    """The same with the definition, as it was published."""
+
+    definition: dict[str, Json]
+
+
+class Cause(Schema):
+    """A step's own error."""
+
+    code: str
+    message: str
+    type: str | None
+
+
+class RunError(Schema):
+    """Why a run did not succeed."""
+
+    code: str
+    message: str
+    step: str | None
+    cause: Cause | None
+
+
+class StepCounts(Schema):
+    """How many of a run's steps are in which state."""
+
+    total: int
+    blocked: int
+    ready: int
+    running: int
+    waiting: int
+    succeeded: int
+    failed: int
+    skipped: int
+    cancelled: int
+
+
+class Run(Schema):
+    """One execution of a version."""
+
+    id: UUID
+    workflow: str
+    version: int
+    state: RunStates
+    input: Json
+    output: Json
+    error: RunError | None
+    labels: dict[str, str]
+    priority: int
+    steps: StepCounts
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    paused_at: datetime | None
+    deadline: datetime | None
+    closing: Literal["cancel", "fail_fast", "timeout", "deadline"] | None
+    undo: Json
+    parent: Json
+
+
+class Waiting(Schema):
+    """Why a step is not running: which limit, since when, and what would free it."""
+
+    reason: Literal[
+        "retry",
+        "snooze",
+        "connections",
+        "total_connections",
+        "max_parallel",
+        "paused",
+        "no_worker",
+        "queue",
+    ]
+    since: datetime | None
+    until: datetime | None
+    detail: str
+
+
+class StepRun(Schema):
+    """A step in a run."""
+
+    name: str
+    index: int | None
+    handler: str | None
+    queue: str
+    trigger_rule: str
+    state: StepStates
+    reason: str | None
+    attempt: int
+    max_attempts: int
+    output: Json
+    error: Json
+    handled: bool
+    waiting: Waiting | None
+    depends_on: list[str]
+    ready_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    undo: Json
+
+
+class Attempt(Schema):
+    """One try of a step run; lost, snoozed and given-back ones use up no number."""
+
+    attempt: int
+    state: Literal[
+        "running",
+        "succeeded",
+        "failed",
+        "skipped",
+        "cancelled",
+        "lost",
+        "snoozed",
+        "given_back",
+    ]
+    worker: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    duration_s: float | None
+    error: Json
+
+
+class GraphNode(Schema):
+    """A step of a run's graph."""
+
+    name: str
+    ordinal: int
+    handler: str | None
+    trigger_rule: str
+    state: StepStates
+    attempt: int
+    max_attempts: int
+    ready_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Graph(Schema):
+    """A run's graph; an edge is [parent, child]."""
+
+    nodes: list[GraphNode]
+    edges: list[list[str]]
+
+
+class Event(Schema):
+    """What happened; `id` is its position in its tenant."""
+
+    id: int
+    at: datetime
+    type: str
+    run_id: UUID | None
+    step: str | None
+    index: int | None
+    attempt: int | None
+    actor: str | None
+    data: Json
+
+
+class HandlerView(Schema):
+    """A handler; `workers` is how many live ones have it."""
+
+    name: str
+    kind: Literal["async", "blocking", "cpu"]
+    queue: str | None
+    timeout: str | None
+    batch: bool
+    parameters: list[str]
+    required: list[str]
+    accepts_any: bool
+    workers: int
+    seen_at: datetime | None
+
+
+class WorkerView(Schema):
+    """A live worker process."""
+
+    name: str
+    state: str
+    queues: list[str]
+    in_flight: int
+    started_at: datetime
+    seen_at: datetime
+
+
+class QuotaUse(Schema):
+    """What the tenant has in use now."""
+
+    connections: int
+    ready_steps: int
+    active_runs: int
+
+
+class QuotaView(Schema):
+    """The tenant's limits and their use."""
+
+    max_connections: int
+    weight: float
+    max_steps: int
+    max_payload_bytes: int
+    max_bulk_lines: int
+    suspended: bool
+    use: QuotaUse

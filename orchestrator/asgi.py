@@ -1,0 +1,125 @@
+"""The web process: pages and API over HTTP, live pages over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+os.environ.setdefault("DATABASE_POOL", "1")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+
+import django
+
+django.setup()
+
+from asgiref.sync import ThreadSensitiveContext
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core import signals
+from django.core.asgi import get_asgi_application
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpResponse
+from django.urls import set_script_prefix
+
+from dashboard.routing import websocket_urlpatterns
+from orchestrator.api.doors import Later
+from orchestrator.store.release import release
+
+THREADS = 20
+"""Requests of the API that are worked on at once; the pool has connections for as many."""
+
+
+class ApiHandler(ASGIHandler):
+    """Django without the pages' middleware, and with one change of thread for a request: the API has
+    no sessions, cookies or forms, and Django's own handler changes threads for each of its parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api")
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Only the view, with exceptions made responses."""
+        self._view_middleware: list[object] = []
+        self._template_response_middleware: list[object] = []
+        self._exception_middleware: list[object] = []
+        self._middleware_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        """One request."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self._threads, self._respond, scope, body)
+        if isinstance(response, Later):
+            if not await _waited(response, receive):
+                return
+            response = await loop.run_in_executor(self._threads, self._settle, response)
+        if not response.streaming:
+            await self.send_response(response, send)
+            return
+        async with ThreadSensitiveContext():  # what makes its parts has a thread of its own
+            await self.send_response(response, send)
+        await loop.run_in_executor(self._threads, response.close)
+
+    def _respond(self, scope, body):  # type: ignore[no-untyped-def]
+        """The whole of a request in this thread; its connection is given back at the end."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request, refused = self.create_request(scope, body)
+        response = refused if request is None else self.get_response(request)
+        assert response is not None
+        if response.streaming:
+            release()
+        else:
+            body.close()
+            response.close()
+        return response
+
+    def _settle(self, later: Later) -> HttpResponse:
+        """What a client has waited for."""
+        signals.request_started.send(sender=self.__class__)
+        response = later.settle()
+        response.close()
+        return response
+
+
+async def _waited(later: Later, receive: Callable[[], Awaitable[object]]) -> bool:
+    """Whether the client is still there when what it waits for has come."""
+    waiting = asyncio.create_task(later.wait())
+    leaving = asyncio.ensure_future(receive())
+    await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+    there = waiting.done()
+    for task in (waiting, leaving):
+        task.cancel()
+    await asyncio.gather(waiting, leaving, return_exceptions=True)
+    return there
+
+
+class Http:
+    """Sends requests below `/api/` and `/health/` past the pages' middleware."""
+
+    def __init__(self) -> None:
+        self._api = ApiHandler()
+        self._pages = get_asgi_application()
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        """One request."""
+        lean = scope["path"].startswith(("/api/", "/health/"))
+        await (self._api if lean else self._pages)(scope, receive, send)
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": Http(),
+        "websocket": AllowedHostsOriginValidator(
+            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+        ),
+    }
+)

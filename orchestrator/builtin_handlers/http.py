@@ -1,0 +1,202 @@
+"""`core.http`: an HTTP request that cannot be turned against the server's own network.
+
+Names are resolved here and every address is judged; the connection then goes to the judged address,
+so that a name which answers differently the second time gains nothing.  Each redirect is judged
+anew.  Time, size and redirects are bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Final
+
+import httpx
+
+from orchestrator.conf import conf
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.durations import parse_duration
+from orchestrator.handlers import Abort, StepContext, handler
+
+MOST_REDIRECTS = 5
+LARGEST_ANSWER = 16 * 1024 * 1024
+LONGEST_S = 3600.0
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class HttpFailed(Exception):
+    """The server's answer has a status that was not expected."""
+
+
+@handler("core.http")
+async def http(
+    ctx: StepContext,
+    *,
+    url: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: str | None = None,
+    json: object = None,
+    timeout: str | float = "30s",  # noqa: ASYNC109  (a step's argument)
+    max_bytes: int = 1024 * 1024,
+    expect: list[int] | None = None,
+) -> dict[str, object]:
+    """`{status, headers, body, json}` of the answer; `json` is null where the body is none.
+
+    A status outside of 200 to 299 (or of `expect`) fails the attempt: HttpFailed.  What the server
+    does not allow is not retried."""
+    if method.upper() not in METHODS:
+        raise Abort(f"core.http: {method} is no method; it takes {', '.join(METHODS)}")
+    if body is not None and json is not None:
+        raise Abort("core.http takes either body or json")
+    sent = httpx.Headers(headers or {})
+    content = None if body is None else body.encode()
+    if json is not None:
+        content = jsonvalue.encode(json).encode()
+        sent.setdefault("content-type", "application/json")
+    sent.setdefault("idempotency-key", ctx.idempotency_key)
+    sent["accept-encoding"] = "identity"
+    try:
+        seconds = min(parse_duration(timeout).total_seconds(), LONGEST_S)
+        target = httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise Abort(f"core.http: {error}") from None
+    async with asyncio.timeout(seconds):
+        answer = await _follow(
+            target, method.upper(), sent, content, seconds, min(max_bytes, LARGEST_ANSWER)
+        )
+    status = answer["status"]
+    assert isinstance(status, int)
+    if status not in expect if expect else not 200 <= status < 300:
+        raise HttpFailed(f"{method.upper()} {url} answered {status}")
+    return answer
+
+
+async def _follow(
+    url: httpx.URL,
+    method: str,
+    headers: httpx.Headers,
+    content: bytes | None,
+    seconds: float,
+    max_bytes: int,
+) -> dict[str, object]:
+    """Send, and follow redirects; secrets stay with the host that they were meant for."""
+    async with httpx.AsyncClient(
+        verify=_tls(), timeout=seconds, trust_env=False, follow_redirects=False
+    ) as client:
+        for _ in range(MOST_REDIRECTS + 1):
+            answer, location = await _send(client, url, method, headers, content, max_bytes)
+            if location is None:
+                return answer
+            following = url.join(location)
+            if (following.scheme, following.host, following.port) != (
+                url.scheme,
+                url.host,
+                url.port,
+            ):
+                headers = httpx.Headers(
+                    [item for item in headers.multi_items() if item[0] not in SECRET_HEADERS]
+                )
+            status = answer["status"]
+            if status == 303 or (status in (301, 302) and method == "POST"):
+                method, content = ("HEAD" if method == "HEAD" else "GET"), None
+                headers.pop("content-type", None)
+            url = following
+    raise HttpFailed(f"more than {MOST_REDIRECTS} redirects")
+
+
+async def _send(
+    client: httpx.AsyncClient,
+    url: httpx.URL,
+    method: str,
+    headers: httpx.Headers,
+    content: bytes | None,
+    max_bytes: int,
+) -> tuple[dict[str, object], str | None]:
+    """One request: the answer, and where it redirects to."""
+    address = await _judge(url)
+    request = client.build_request(
+        method,
+        url.copy_with(host=str(address)),
+        headers={**headers, "host": url.netloc.decode()},
+        content=content,
+        extensions={"sni_hostname": url.host},
+    )
+    response = await client.send(request, stream=True)
+    try:
+        if response.has_redirect_location:
+            return {"status": response.status_code}, response.headers["location"]
+        return await _read(response, max_bytes), None
+    finally:
+        await response.aclose()
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> dict[str, object]:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Abort("core.http: the answer is compressed, although that was not asked for")
+    data = bytearray()
+    async for piece in response.aiter_raw():
+        data += piece
+        if len(data) > max_bytes:
+            raise Abort(f"core.http: the answer is larger than {max_bytes:,} bytes")
+    text = bytes(data).decode(response.charset_encoding or "utf-8", errors="replace")
+    return {
+        "status": response.status_code,
+        "headers": dict(response.headers),
+        "body": text.replace("\0", "\ufffd"),
+        "json": _json(bytes(data)),
+    }
+
+
+def _json(data: bytes) -> object:
+    try:
+        return jsonvalue.decode(data)
+    except jsonvalue.BadJson:
+        return None
+
+
+async def _judge(url: httpx.URL) -> Address:
+    """The address to connect to.  Raises Abort for what the server does not allow."""
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Abort("core.http: the address must begin with http:// or https:// and name a host")
+    if url.userinfo:
+        raise Abort("core.http: put credentials into a header, not into the address")
+    host = url.host.lower().rstrip(".")
+    patterns = [part.strip().lower() for part in conf().http_allow.split(",") if part.strip()]
+    if patterns and not any(fnmatchcase(host, pattern) for pattern in patterns):
+        raise Abort(f"core.http: {host} is not among the hosts that the server allows")
+    loop = asyncio.get_running_loop()
+    port = url.port or (443 if url.scheme == "https" else 80)
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+    if not conf().http_allow_private:
+        for address in addresses:
+            if not is_public(address):
+                raise Abort(f"core.http: {host} is at a private address, which is not allowed")
+    return addresses[0]
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public network, whatever notation it hides in."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+        if address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The system's certificates; read once, since that takes tens of milliseconds."""
+    return ssl.create_default_context()

@@ -1,0 +1,1 @@
+"""System checks: what must be right before the server starts."""

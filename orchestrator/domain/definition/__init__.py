@@ -1,0 +1,46 @@
+"""Workflow definitions: `parse_definition` for what users write, `load` for what was stored."""
+
+from orchestrator.domain.definition.model import (
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    DEFAULT_RUN_TIMEOUT,
+    DEFAULT_STEP_TIMEOUT,
+    NAME_PATTERN,
+    STEP_NAME_PATTERN,
+    CacheSpec,
+    Call,
+    ConcurrencySpec,
+    Definition,
+    HandlerInfo,
+    HandlerKind,
+    Handlers,
+    Known,
+    MapSpec,
+    RepeatSpec,
+    Step,
+    StepKind,
+)
+from orchestrator.domain.definition.parse import load, parse_definition
+
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "DEFAULT_QUEUE",
+    "DEFAULT_RUN_TIMEOUT",
+    "DEFAULT_STEP_TIMEOUT",
+    "NAME_PATTERN",
+    "STEP_NAME_PATTERN",
+    "CacheSpec",
+    "Call",
+    "ConcurrencySpec",
+    "Definition",
+    "HandlerInfo",
+    "HandlerKind",
+    "Handlers",
+    "Known",
+    "MapSpec",
+    "RepeatSpec",
+    "Step",
+    "StepKind",
+    "load",
+    "parse_definition",
+]

@@ -1,0 +1,9 @@
+"""Which roots an expression may use, by the place where it stands."""
+
+EVERYWHERE = frozenset({"input", "run", "tenant", "secrets"})
+AFTER_STEPS = EVERYWHERE | {"steps"}
+ITEM = AFTER_STEPS | {"item"}
+UNTIL = EVERYWHERE | {"output"}
+UNDO = AFTER_STEPS | {"output"}
+COMPENSATE = AFTER_STEPS | {"error"}
+NOWHERE: frozenset[str] = frozenset()

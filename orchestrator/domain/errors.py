@@ -1,0 +1,244 @@
+"""What can go wrong, as data: a code, an HTTP category and facts, with the docstring as the message.
+
+Each interface translates these in one place (the API to problem details, the commands to one
+sentence); nobody compares messages.
+"""
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding in a document.
+
+    `path` is a JSON Pointer (RFC 6901) into the document; of a missing key, its parent's.
+    `code` is stable, `message` is for people.
+    """
+
+    path: str
+    message: str
+    code: str
+
+
+def pointer(*parts: str | int) -> str:
+    """The JSON Pointer of `parts`, escaped: `pointer("steps", 2, "a/b")` is `/steps/2/a~1b`."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+class _Facts(dict[str, object]):
+    """Facts for a message; one that was not given stands as its own name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+class MillraceError(Exception):
+    """The request could not be carried out."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, message: str | None = None, **facts: object) -> None:
+        """Without `message`, the class's docstring is used; `{names}` in it are taken from `facts`."""
+        self.facts: dict[str, object] = facts
+        self.message: str = message if message is not None else self._documented(facts)
+        super().__init__(self.message)
+
+    @classmethod
+    def _documented(cls, facts: dict[str, object]) -> str:
+        text = inspect.getdoc(cls) or cls.title
+        summary = " ".join(text.split("\n\n", 1)[0].split())
+        return summary.format_map(_Facts(facts))
+
+
+class Malformed(MillraceError):
+    """The body could not be read."""
+
+    code = "malformed"
+    status = 400
+    title = "Malformed request"
+
+
+class Unauthorized(MillraceError):
+    """A valid API key is needed."""
+
+    code = "unauthorized"
+    status = 401
+    title = "Not authenticated"
+
+
+class Forbidden(MillraceError):
+    """The key does not allow this."""
+
+    code = "forbidden"
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(MillraceError):
+    """There is no such thing."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class Conflict(MillraceError):
+    """The present state does not allow this."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(MillraceError):
+    """The body is larger than allowed."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class Invalid(MillraceError):
+    """The request is not valid.
+
+    `problems` lists every finding with its place.
+    """
+
+    code = "invalid"
+    status = 422
+    title = "Not valid"
+
+    def __init__(
+        self, message: str | None = None, *, problems: Iterable[Problem] = (), **facts: object
+    ) -> None:
+        """`problems` in the order in which they were found."""
+        super().__init__(message, **facts)
+        self.problems: tuple[Problem, ...] = tuple(problems)
+
+
+class OverQuota(MillraceError):
+    """The quota {quota} of {value} is used up ({use}); try again in {retry_after} s.
+
+    Facts: `quota` (its name), `value` (the limit), `use` (the present use), `retry_after` (whole
+    seconds, at least 1).
+    """
+
+    code = "over_quota"
+    status = 429
+    title = "Over quota"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        quota: str,
+        value: int | float,
+        use: int | float,
+        retry_after: int = 1,
+        **facts: object,
+    ) -> None:
+        """See the class for the facts' meaning."""
+        super().__init__(
+            message, quota=quota, value=value, use=use, retry_after=retry_after, **facts
+        )
+
+
+class KeyInvalid(Unauthorized):
+    """The API key is missing, unknown, expired or revoked."""
+
+    code = "invalid_key"
+
+
+class ScopeMissing(Forbidden):
+    """The API key lacks the scope {scope}."""
+
+    code = "missing_scope"
+
+
+class TenantSuspended(Forbidden):
+    """The tenant is suspended."""
+
+    code = "tenant_suspended"
+
+
+class WorkflowNotFound(NotFound):
+    """There is no such workflow."""
+
+    code = "workflow_not_found"
+
+
+class VersionNotFound(NotFound):
+    """The workflow has no such version."""
+
+    code = "version_not_found"
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "run_not_found"
+
+
+class StepNotFound(NotFound):
+    """The run has no such step."""
+
+    code = "step_not_found"
+
+
+class TenantNotFound(NotFound):
+    """There is no such tenant."""
+
+    code = "tenant_not_found"
+
+
+class StateConflict(Conflict):
+    """The state {state} does not allow {action}."""
+
+    code = "state_conflict"
+
+
+class DepthExceeded(TooLarge):
+    """The body is nested more than 100 levels deep."""
+
+    code = "too_deep"
+
+
+class MalformedJson(Malformed):
+    """The body is not valid JSON in UTF-8."""
+
+    code = "malformed_json"
+
+
+class InvalidDefinition(Invalid):
+    """The definition is not valid."""
+
+    code = "invalid_definition"
+
+
+class InvalidInput(Invalid):
+    """The input does not validate against the workflow's input_schema."""
+
+    code = "invalid_input"
+
+
+class InvalidRequest(Invalid):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+
+class InvalidCursor(Invalid):
+    """The cursor is not one that a list gave out."""
+
+    code = "invalid_cursor"
+
+
+class IdempotencyMismatch(Invalid):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_key_reused"

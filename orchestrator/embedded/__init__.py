@@ -1,0 +1,1 @@
+"""PostgreSQL and a broker of our own, out of wheels, and the supervisor that runs the whole system."""

@@ -1,0 +1,47 @@
+"""Control work: conditions of steps and outputs of runs, which need Python and no connection."""
+
+from __future__ import annotations
+
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
+from orchestrator.executor import invoke
+from orchestrator.executor.plans import Plan
+from orchestrator.store.work import Claimed, Verdict
+
+
+def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
+    """Evaluate one piece of control work."""
+    if claimed.kind == "output":
+        return _output(plan, claimed, max_bytes)
+    return _condition(plan, claimed)
+
+
+def _condition(plan: Plan, claimed: Claimed) -> Verdict:
+    step = plan.steps[claimed.ordinal].step
+    assert step.condition is not None
+    try:
+        holds = evaluate_condition(step.condition, invoke.scope(plan, claimed))
+    except ExpressionFailed as error:
+        fault = invoke.Fault("expression", f"if: {error}", retry=False)
+        fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
+        return Verdict(claimed, "failed", invoke.describe(fault), fallback)
+    return Verdict(claimed, "ready") if holds else Verdict(claimed, "skipped", "condition")
+
+
+def _output(plan: Plan, claimed: Claimed, max_bytes: int) -> Verdict:
+    template = plan.definition.output
+    assert template is not None
+    try:
+        value = template.evaluate(invoke.scope(plan, claimed))
+        return Verdict(claimed, "output", jsonvalue.encode(value, max_bytes=max_bytes))
+    except ExpressionFailed as error:
+        return Verdict(claimed, "error", _run_error("expression", f"output: {error}"))
+    except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
+        return Verdict(claimed, "error", _run_error("invalid_output", f"output: {error}"))
+
+
+def _run_error(code: str, message: str) -> str:
+    cause = {"code": code, "message": message, "type": None}
+    return jsonvalue.encode(
+        {"code": "step_failed", "message": message, "step": None, "cause": cause}
+    )

@@ -1,0 +1,148 @@
+"""cpu handlers: a helper process each, spoken to over pipes and killed when it must end.
+
+Celery's prefork children are daemonic and may not fork pools, hence `subprocess`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import IO
+
+from orchestrator.executor.flights import Flight, Landing
+from orchestrator.executor.invoke import Encoded, Fault, Reported
+from orchestrator.handlers import Abort, Retry, Skip, Snooze
+
+
+class HelperLost(Exception):
+    """The helper process died under its step."""
+
+
+class Helper:
+    """One helper process: it imports the handlers once and runs one step at a time."""
+
+    def __init__(self, landing: Landing) -> None:
+        self._landing = landing
+        self._process: subprocess.Popen[bytes] | None = None
+        self._write: IO[bytes] | None = None
+        self._flight: Flight | None = None
+        self._lock = threading.Lock()
+
+    def start(self, flight: Flight) -> None:
+        """Begin it; the process is started when there is none."""
+        with self._lock:
+            self._flight = flight
+            if self._process is None or self._process.poll() is not None:
+                self._spawn()
+            assert flight.plan.spec is not None
+            context = flight.context
+            self._send(
+                {
+                    "run": flight.plan.spec.name,
+                    "args": flight.args,
+                    "context": {
+                        "tenant": context.tenant,
+                        "run_id": str(context.run_id),
+                        "step": context.step,
+                        "index": context.index,
+                        "attempt": context.attempt,
+                        "labels": context.labels,
+                    },
+                }
+            )
+
+    def cancel(self, flight: Flight) -> None:
+        """Tell the step (`ctx.cancelled`)."""
+        with self._lock:
+            if self._flight is flight:
+                self._send({"cancel": True})
+
+    def kill(self, flight: Flight) -> None:
+        """End the process, and the step with it."""
+        with self._lock:
+            if self._flight is flight and self._process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End an idle helper."""
+        with self._lock:
+            if self._process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+                self._process = None
+
+    def _spawn(self) -> None:
+        down_read, down_write = os.pipe()
+        up_read, up_write = os.pipe()
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "orchestrator.executor.helper",
+                str(down_read),
+                str(up_write),
+                str(os.getpid()),
+            ],
+            pass_fds=(down_read, up_write),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(down_read)
+        os.close(up_write)
+        self._write = os.fdopen(down_write, "wb", buffering=0)
+        reader = threading.Thread(
+            target=self._read,
+            args=(self._process, os.fdopen(up_read, "rb")),
+            name="helper",
+            daemon=True,
+        )
+        reader.start()
+
+    def _send(self, message: dict[str, object]) -> None:
+        assert self._write is not None
+        with contextlib.suppress(OSError):  # it died: the reader notices
+            self._write.write(json.dumps(message).encode() + b"\n")
+
+    def _read(self, process: subprocess.Popen[bytes], lines: IO[bytes]) -> None:
+        for line in lines:
+            self._land(_result(json.loads(line)))
+        process.wait()
+        self._land(HelperLost(f"its process ended with {process.returncode}"))
+
+    def _land(self, result: object) -> None:
+        with self._lock:
+            flight, self._flight = self._flight, None
+        if flight is not None:
+            self._landing.put(flight, result)
+            self._landing.ring()
+
+
+def _result(message: dict[str, object]) -> object:
+    """A helper's answer as what the handler returned or raised."""
+    word, text = message["word"], str(message.get("text", ""))
+    after = message.get("after_s")
+    if word == "value":
+        return Encoded(text)
+    if word == "abort":
+        return Abort(text)
+    if word == "retry":
+        return Retry(text, after=None if after is None else float(str(after)))
+    if word == "snooze":
+        return Snooze(float(str(after)))
+    if word == "skip":
+        return Skip(text)
+    if word == "bad_value":
+        return Fault("invalid_output", text, retry=False)
+    names = message.get("names")
+    return Reported(
+        str(message.get("kind")),
+        text,
+        tuple(names) if isinstance(names, list) else (),
+        str(message.get("trace", "")),
+    )

@@ -1,0 +1,65 @@
+"""Steps in flight, and how their ends reach the control loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from orchestrator.executor.plans import StepPlan
+from orchestrator.handlers import StepContext, Stop
+from orchestrator.store.work import Claimed
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One attempt that runs in this process.  Times are `time.monotonic()` seconds."""
+
+    claimed: Claimed
+    plan: StepPlan
+    context: StepContext
+    stop: Stop
+    args: dict[str, object]
+    started: float = field(default_factory=time.monotonic)
+    deadline: float = 0.0
+    ending: str | None = None
+    """Why it was asked to end: timeout, cancel, drain."""
+    cut_at: float = 0.0
+    """When it is cut off although it has not ended."""
+    written: bool = False
+    """Its outcome is written although its code still runs (a hold keeps its connection)."""
+    seconds: float = 0.0
+    handle: object = None
+    """What its runner needs to stop it."""
+
+
+class Landing:
+    """Ends of flights, put by runners' threads, taken by the control loop."""
+
+    def __init__(self) -> None:
+        self._ended: deque[tuple[Flight, object]] = deque()
+        self._event = threading.Event()
+
+    def put(self, flight: Flight, result: object) -> None:
+        """A flight has ended; the loop is not woken yet (see `ring`)."""
+        flight.seconds = time.monotonic() - flight.started
+        self._ended.append((flight, result))
+
+    def ring(self) -> None:
+        """Wake the control loop."""
+        self._event.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something rings, at most so long."""
+        self._event.wait(timeout_s)
+        self._event.clear()
+
+    def take(self) -> list[tuple[Flight, object]]:
+        """Everything that has ended by now."""
+        ended = []
+        while True:
+            try:
+                ended.append(self._ended.popleft())
+            except IndexError:
+                return ended

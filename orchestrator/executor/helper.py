@@ -1,0 +1,100 @@
+"""The helper process of cpu steps: `python -m orchestrator.executor.helper READ WRITE PARENT`.
+
+Lines of JSON over two pipes: a step to run comes in, what became of it goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from uuid import UUID
+
+import django
+
+from orchestrator.conf import conf
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.retries import error_names
+from orchestrator.executor.lifeline import die_with_parent
+from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, StepContext, Stop, registry
+
+
+def main() -> None:
+    """Run steps until the pipe closes."""
+    down, up, parent = (int(argument) for argument in sys.argv[1:4])
+    die_with_parent(parent)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+    django.setup()
+    registry.load()
+    steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(down, steps), daemon=True).start()
+    with os.fdopen(up, "wb", buffering=0) as answers:
+        while (step := steps.get()) is not None:
+            answers.write(json.dumps(_run(*step)).encode() + b"\n")
+
+
+def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None]) -> None:
+    stop = Stop()
+    with os.fdopen(down, "rb") as lines:
+        for line in lines:
+            message = json.loads(line)
+            if "cancel" in message:
+                stop.asked = True
+                continue
+            stop = Stop()
+            steps.put((message, stop))
+    steps.put(None)
+
+
+def _run(message: dict[str, object], stop: Stop) -> dict[str, object]:
+    """Run one step; answers what became of it, in words that `cpu._result` reads."""
+    spec = registry.get(str(message["run"]))
+    facts, args = message["context"], message["args"]
+    assert spec is not None
+    assert isinstance(facts, dict)
+    assert isinstance(args, dict)
+    context = StepContext(**{**facts, "run_id": UUID(facts["run_id"])}, _stop=stop)
+    try:
+        value = spec.function(context, **args) if spec.takes_context else spec.function(**args)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+    except BaseException as error:
+        value = error
+    return _describe(value)
+
+
+def _describe(value: object) -> dict[str, object]:
+    if isinstance(value, Continue):
+        value = value.value
+    if isinstance(value, Abort):
+        return {"word": "abort", "text": str(value)}
+    if isinstance(value, Retry):
+        after = None if value.after is None else value.after.total_seconds()
+        return {"word": "retry", "text": str(value), "after_s": after}
+    if isinstance(value, Snooze):
+        return {"word": "snooze", "after_s": value.for_.total_seconds()}
+    if isinstance(value, Skip):
+        return {"word": "skip", "text": value.reason}
+    if not isinstance(value, BaseException):
+        try:
+            return {
+                "word": "value",
+                "text": jsonvalue.encode(value, max_bytes=conf().payload_bytes),
+            }
+        except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
+            return {"word": "bad_value", "text": f"the result cannot be kept: {error}"}
+    return {
+        "word": "error",
+        "text": str(value),
+        "kind": type(value).__name__,
+        "names": list(error_names(type(value))),
+        "trace": "".join(traceback.format_exception(value)),
+    }
+
+
+if __name__ == "__main__":
+    main()

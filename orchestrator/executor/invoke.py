@@ -1,0 +1,202 @@
+"""From a claim to arguments, and from a result to what is written: no threads, no database."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Mapping
+from typing import cast
+
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.expressions import ExpressionFailed
+from orchestrator.domain.retries import backoff, error_names, may_retry
+from orchestrator.executor.plans import Plan, StepPlan
+from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze
+from orchestrator.store.work import Claimed, Completion
+
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK = 16_000
+_RNG = random.Random()  # noqa: S311  (it spreads retries)
+
+
+class Fault(Exception):
+    """An attempt that failed for a reason of ours: `code` is the contract's word."""
+
+    def __init__(self, code: str, message: str, *, retry: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry = retry
+
+
+def scope(plan: Plan, claimed: Claimed) -> dict[str, object]:
+    """What expressions see of a claim."""
+    names = plan.steps[0].names
+    steps: dict[str, object] = {}
+    for ordinal, state, output in zip(
+        claimed.refs or (), claimed.states or (), claimed.outputs or (), strict=True
+    ):
+        value = jsonvalue.decode(output) if output is not None and state == "succeeded" else None
+        steps[names[ordinal]] = {"output": value, "state": state}
+    return {
+        "input": jsonvalue.decode(claimed.input) if claimed.input is not None else {},
+        "steps": steps,
+        "run": {"id": str(claimed.run_id), "labels": labels(claimed)},
+        "tenant": {"slug": plan.tenant},
+        "secrets": {},
+    }
+
+
+def labels(claimed: Claimed) -> dict[str, str]:
+    """The run's labels."""
+    if claimed.labels == "{}":
+        return {}
+    return cast("dict[str, str]", jsonvalue.decode(claimed.labels))
+
+
+def arguments(plan: Plan, step: StepPlan, claimed: Claimed) -> dict[str, object]:
+    """The step's arguments: kept ones of an earlier attempt, else its expressions' values.
+
+    Raises Fault: expression, invalid_arguments."""
+    if claimed.args is not None:
+        args = jsonvalue.decode(claimed.args)
+    else:
+        template = step.step.args
+        try:
+            args = template.evaluate({} if template.is_constant else scope(plan, claimed))
+        except ExpressionFailed as error:
+            raise Fault("expression", str(error), retry=False) from None
+    if not isinstance(args, dict):
+        raise Fault("invalid_arguments", "args must be an object", retry=False)
+    if step.spec is None:
+        raise Fault(
+            "invalid_arguments", f"this worker has no handler {step.step.handler}", retry=True
+        )
+    if misfit := step.spec.misfit(args):
+        raise Fault("invalid_arguments", misfit, retry=False)
+    return args
+
+
+def conclude(
+    step: StepPlan,
+    claimed: Claimed,
+    result: object,
+    *,
+    seconds: float,
+    args: Mapping[str, object] | None = None,
+    max_bytes: int,
+) -> Completion:
+    """What an attempt's result (a value, or an exception that was raised) comes to."""
+    if isinstance(result, Continue):
+        result = result.value
+    if isinstance(result, Encoded):
+        return Completion(claimed, "succeeded", seconds, output=result.text)
+    if not isinstance(result, BaseException):
+        try:
+            return Completion(
+                claimed, "succeeded", seconds, output=jsonvalue.encode(result, max_bytes=max_bytes)
+            )
+        except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
+            result = Fault("invalid_output", f"the result cannot be kept: {error}", retry=False)
+    if isinstance(result, Skip):
+        return Completion(claimed, "skipped", seconds, reason=_short(result.reason))
+    if isinstance(result, Snooze):
+        return Completion(
+            claimed, "waiting", seconds, reason="snooze", args=_kept(claimed, args),
+            delay_s=result.for_.total_seconds(), counts=False,
+        )  # fmt: skip
+    return _failure(step, claimed, result, seconds, args)
+
+
+class Encoded:
+    """A value that is JSON text already (it came from a helper process, which checked it)."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Reported(Exception):
+    """An exception of another process, as it was described there."""
+
+    def __init__(self, kind: str, message: str, names: tuple[str, ...], trace: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.names = names
+        self.trace = trace
+
+
+def _failure(
+    step: StepPlan,
+    claimed: Claimed,
+    error: BaseException,
+    seconds: float,
+    args: Mapping[str, object] | None,
+) -> Completion:
+    policy = step.step.retry
+    attempt = claimed.attempts + 1
+    described = describe(error)
+    if _retries(step, attempt, error):
+        after = error.after if isinstance(error, Retry) else None
+        delay = backoff(policy, attempt, rng=_RNG) if after is None else after
+        return Completion(
+            claimed, "waiting", seconds, error=described, reason="retry", args=_kept(claimed, args),
+            delay_s=delay.total_seconds(),
+        )  # fmt: skip
+    return final_failure(step, claimed, described, seconds)
+
+
+def final_failure(step: StepPlan, claimed: Claimed, described: str, seconds: float) -> Completion:
+    """A failure without another attempt: handled where the step's `on_error` gives a value."""
+    if step.step.has_on_error_value:
+        value = jsonvalue.encode(step.step.on_error_value)
+        return Completion(
+            claimed, "succeeded", seconds, output=value, error=described, handled=True
+        )
+    return Completion(claimed, "failed", seconds, error=described)
+
+
+def _retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
+    policy = step.step.retry
+    if isinstance(error, Abort):
+        return False
+    if isinstance(error, Retry):
+        return attempt < policy.max_attempts
+    if isinstance(error, Fault):
+        names = error_names(TimeoutError) if error.code == "timeout" else error_names(type(error))
+        return error.retry and may_retry(policy, attempt=attempt, error_names=names)
+    names = error.names if isinstance(error, Reported) else error_names(type(error))
+    return may_retry(policy, attempt=attempt, error_names=names)
+
+
+def describe(error: BaseException) -> str:
+    """An exception as the error that is kept: `{code, message, type, traceback}`."""
+    if isinstance(error, Fault):
+        return _error(error.code, str(error), None, None)
+    if isinstance(error, Abort):
+        return _error("aborted", str(error) or "aborted by its handler", "Abort", None)
+    if isinstance(error, Reported):
+        return _error("error", str(error), error.kind, error.trace)
+    trace = "".join(traceback.format_exception(error))
+    return _error("error", str(error), type(error).__name__, trace)
+
+
+def _error(code: str, message: str, kind: str | None, trace: str | None) -> str:
+    body: dict[str, object] = {"code": code, "message": _short(message) or code, "type": kind}
+    if trace:
+        body["traceback"] = _clean(trace[-MAX_TRACEBACK:])
+    return jsonvalue.encode(body)
+
+
+def _short(text: str) -> str:
+    return _clean(text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + " …")
+
+
+def _clean(text: str) -> str:
+    """Without what PostgreSQL and JSON cannot hold."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _kept(claimed: Claimed, args: Mapping[str, object] | None) -> str | None:
+    """The arguments to keep for the next attempt, unless they are kept already."""
+    return None if args is None or claimed.args is not None else jsonvalue.encode(args)

@@ -1,0 +1,62 @@
+"""Async handlers: one event loop per process, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import cast
+
+from orchestrator.executor.flights import Flight, Landing
+
+
+class Loop:
+    """Runs coroutines of handlers; ends of one turn of the loop ring the control loop once."""
+
+    def __init__(self, landing: Landing) -> None:
+        self._landing = landing
+        self._loop = asyncio.new_event_loop()
+        self._ringing = False
+        self._thread = threading.Thread(target=self._run, name="handlers", daemon=True)
+        self._thread.start()
+
+    def start(self, flights: Sequence[Flight]) -> None:
+        """Begin these, in order."""
+        self._loop.call_soon_threadsafe(self._begin, flights)
+
+    def cancel(self, flight: Flight) -> None:
+        """Cancel its coroutine (CancelledError at its next await)."""
+        self._loop.call_soon_threadsafe(self._cancel, flight)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _begin(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            flight.handle = self._loop.create_task(self._fly(flight))
+
+    def _cancel(self, flight: Flight) -> None:
+        task = cast("asyncio.Task[None] | None", flight.handle)
+        if task is not None:
+            task.cancel()
+
+    async def _fly(self, flight: Flight) -> None:
+        spec = flight.plan.spec
+        assert spec is not None
+        result: object
+        try:
+            if spec.takes_context:
+                result = await spec.function(flight.context, **flight.args)
+            else:
+                result = await spec.function(**flight.args)
+        except BaseException as error:
+            result = error
+        self._landing.put(flight, result)
+        if not self._ringing:
+            self._ringing = True
+            self._loop.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._ringing = False
+        self._landing.ring()

@@ -1,0 +1,356 @@
+"""A slice: one stretch of a worker process executing steps, as one loop.
+
+    settle what has ended -> write it and claim what fits (one round trip) -> start it -> wait
+
+It ends when nothing is in flight and nothing was claimed.  A busy process so needs no broker, and
+completions batch by themselves under load: whatever ended while the last round trip was under way
+goes with the next one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import psycopg
+
+from orchestrator import dispatch
+from orchestrator.executor import control, invoke
+from orchestrator.executor.cpu import HelperLost
+from orchestrator.executor.flights import Flight
+from orchestrator.executor.plans import StepPlan
+from orchestrator.handlers import StepContext, Stop
+from orchestrator.store import closing, work
+from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
+
+if TYPE_CHECKING:
+    from orchestrator.executor.child import Child
+
+logger = logging.getLogger(__name__)
+
+CLAIM_MOST = 50
+"""Steps taken at once: as many as keep a process busy for some milliseconds, so that others get theirs."""
+WAKE_EVERY_S = 0.1
+ASYNC_SLACK_S = 0.1
+"""A cancelled coroutine ends within a turn of its loop; after this its outcome is written without it."""
+STUCK_S = 2.0
+"""Code that still runs so long after it was cut off makes its process retire."""
+LOST = '{"code":"lost","message":"The process that ran this step died 3 times.","type":null}'
+
+
+class Slice:
+    """The control loop's state; it runs in one thread of its child process."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.conf = child.conf
+        self.flights: dict[Flight, None] = {}
+        self.stuck: dict[Flight, None] = {}
+        self.completions: list[Completion] = []
+        self.verdicts: list[Verdict] = []
+        self.released: list[Claimed] = []
+        self.woke_at = 0.0
+        self.polled_at = 0.0
+        self.draining_since: float | None = None
+        self.retiring = False
+
+    def run(self) -> None:
+        """Until there is nothing to do.  Gives everything back when it must end by an exception."""
+        try:
+            while self._turn():
+                pass
+        except BaseException:
+            logger.exception("the slice died: its steps go back")
+            self._abandon()
+            raise
+
+    def _turn(self) -> bool:
+        self._settle()
+        self._watch()
+        wanted = self._wanted()
+        claimed = self._exchange(wanted)
+        if claimed:
+            self._start(claimed)
+        if self.completions or self.verdicts:
+            return True
+        if not self.flights and not self.stuck and not claimed:
+            return False
+        if not claimed:
+            self.child.landing.wait(self._patience())
+        return True
+
+    # -- what has ended ------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        for flight, result in self.child.landing.take():
+            if flight in self.stuck:
+                del self.stuck[flight]
+                self.released.append(flight.claimed)
+                continue
+            if flight not in self.flights:
+                continue
+            del self.flights[flight]
+            self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
+            self.completions.append(self._conclude(flight, result))
+
+    def _conclude(self, flight: Flight, result: object) -> Completion:
+        claimed, seconds = flight.claimed, flight.seconds
+        if flight.ending == "timeout":
+            result = _timeout(flight)
+        elif flight.ending == "drain" and isinstance(result, BaseException):
+            return Completion(claimed, "ready", seconds, counts=False)
+        elif flight.ending == "cancel" and isinstance(result, BaseException):
+            return _cancelled(claimed, seconds)
+        if isinstance(result, HelperLost):
+            fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
+            return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
+        return invoke.conclude(
+            flight.plan,
+            claimed,
+            result,
+            seconds=seconds,
+            args=flight.args,
+            max_bytes=self.conf.payload_bytes,
+        )
+
+    # -- what must end -------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        self._notice_draining(now)
+        for flight in list(self.flights):
+            if flight.ending is None and flight.deadline <= now:
+                self._end(flight, "timeout", now)
+            if flight.cut_at and flight.cut_at <= now:
+                self._cut(flight, now)
+        if not self.retiring and any(now - flight.cut_at > STUCK_S for flight in self.stuck):
+            logger.warning(
+                "a handler did not end after its cut-off: this process hands back its work and retires"
+            )
+            self.retiring = True
+            self._notice_draining(now)
+
+    def _end(self, flight: Flight, why: str, now: float) -> None:
+        """Ask a flight to end, and fix when it is cut off if it does not."""
+        flight.ending = why
+        flight.stop.asked = True
+        kind = flight.plan.kind
+        if why == "timeout":
+            grace = ASYNC_SLACK_S if kind == "async" else 0.0
+        else:
+            grace = self.conf.grace_s
+        flight.cut_at = now + grace
+        if kind == "async":
+            self.child.loop.cancel(flight)
+        elif kind == "cpu" and why != "timeout":
+            self.child.helper.cancel(flight)
+
+    def _cut(self, flight: Flight, now: float) -> None:
+        """It has not ended: stop its code where that can be done, else write its outcome without it."""
+        if flight.plan.kind == "cpu":
+            flight.cut_at = 0.0
+            self.child.helper.kill(flight)  # its end comes at once
+            return
+        if flight.plan.kind == "blocking":
+            self.child.threads.cut(flight)
+        del self.flights[flight]
+        self.stuck[flight] = None
+        flight.seconds = now - flight.started
+        completion = self._conclude(flight, invoke.Fault("cancelled", "cut off", retry=False))
+        completion.held = True
+        self.completions.append(completion)
+
+    def _notice_draining(self, now: float) -> None:
+        if not (self.child.draining or self.retiring):
+            return
+        if self.draining_since is None:
+            self.draining_since = now
+        if now - self.draining_since >= self.conf.grace_s:
+            for flight in self.flights:
+                if flight.ending is None:
+                    self._end(flight, "drain", now)
+                    flight.cut_at = now + ASYNC_SLACK_S
+
+    def _cancel_closing(self, closing_runs: dict[UUID, bool]) -> None:
+        now = time.monotonic()
+        for flight in self.flights:
+            late = closing_runs.get(flight.claimed.run_id)
+            if late is None or flight.ending is not None:
+                continue
+            if flight.plan.step.trigger_rule != "always" or late:
+                self._end(flight, "cancel", now)
+
+    # -- the round trip ------------------------------------------------------------------------
+
+    def _wanted(self) -> Wanted | None:
+        if self.draining_since is not None or not self.child.alive:
+            return None
+        cpu = sum(1 for flight in self.flights if flight.plan.kind == "cpu")
+        suspect = any(flight.claimed.suspect for flight in self.flights)
+        room = (
+            min(self.conf.async_limit, self.conf.thread_limit)
+            - (len(self.flights) - cpu)
+            - len(self.stuck)
+        )
+        return Wanted(
+            queues=self.child.queues,
+            handlers=self.child.handler_ids,
+            costs=self.child.costs.means,
+            want=0 if suspect else max(0, min(room, CLAIM_MOST)),
+            want_cpu=0 if suspect else max(0, self.conf.cpu_limit - cpu),
+            alone=not self.flights and not self.stuck,
+            outputs_bytes=self.conf.outputs_bytes,
+        )
+
+    def _exchange(self, wanted: Wanted | None) -> list[Claimed]:
+        """One round trip.  When the database does not answer, everything is sent again until it does."""
+        completions, verdicts, released = self.completions, self.verdicts, self.released
+        if not completions and not verdicts and not released and wanted is None:
+            self._poll()
+            return []
+        try:
+            connection = self.child.connection()
+            if released:
+                work.unhold(connection, self.child.worker_id, released)
+                self.released = []
+            late, claimed = work.exchange(
+                connection, self.child.worker_id, completions, verdicts, wanted
+            )
+            self.completions, self.verdicts = [], []
+            if late:
+                logger.warning("%s late results were refused", len(late))
+            self._poll()
+            self.child.plans.need(connection, (c.version_id for c in claimed))
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.child.disconnected(error)
+            return []
+        except psycopg.DataError:
+            self._isolate(completions)
+            return []
+        if wanted is not None and claimed and len(claimed) >= wanted.want:
+            self._wake_another()
+        return claimed
+
+    def _poll(self) -> None:
+        """Ask which of the runs in flight are closing, at most every `poll_s`."""
+        now = time.monotonic()
+        if not self.flights or now - self.polled_at < self.conf.poll_s:
+            return
+        self.polled_at = now
+        runs = {flight.claimed.run_id for flight in self.flights}
+        try:
+            self._cancel_closing(closing.closing_runs(self.child.connection(), list(runs)))
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.child.disconnected(error)
+
+    def _isolate(self, completions: list[Completion]) -> None:
+        """PostgreSQL refused a batch for what it holds: write them one by one, failing the culprit."""
+        for completion in completions:
+            try:
+                work.exchange(self.child.connection(), self.child.worker_id, [completion], [], None)
+            except psycopg.DataError as error:
+                fault = invoke.Fault(
+                    "invalid_output", f"the result cannot be kept: {error}", retry=False
+                )
+                bad = Completion(
+                    completion.claimed, "failed", completion.seconds, error=invoke.describe(fault)
+                )
+                work.exchange(self.child.connection(), self.child.worker_id, [bad], [], None)
+        self.completions = []
+
+    def _wake_another(self) -> None:
+        """There may be more than this process takes: wake one more, which does the same."""
+        now = time.monotonic()
+        if now - self.woke_at >= WAKE_EVERY_S:
+            self.woke_at = now
+            dispatch.wake(self.child.queues)
+
+    # -- what was claimed ----------------------------------------------------------------------
+
+    def _start(self, claims: Iterable[Claimed]) -> None:
+        coroutines: list[Flight] = []
+        for claim in claims:
+            claimed = claim
+            plan = self.child.plans.get(claimed.version_id)
+            if claimed.kind != "step":
+                self.verdicts.append(
+                    control.decide(plan, claimed, max_bytes=self.conf.payload_bytes)
+                )
+                continue
+            step = plan.steps[claimed.ordinal]
+            if claimed.lazy:
+                claimed = work.fetch_inputs(self.child.connection(), claimed, step.step.needs)
+            try:
+                args = invoke.arguments(plan, step, claimed)
+            except invoke.Fault as fault:
+                self.completions.append(
+                    invoke.conclude(step, claimed, fault, seconds=0.0, max_bytes=0)
+                )
+                continue
+            flight = self._flight(plan.tenant, step, claimed, args)
+            self.flights[flight] = None
+            if step.kind == "async":
+                coroutines.append(flight)
+            elif step.kind == "cpu":
+                self.child.helper.start(flight)
+            else:
+                self.child.threads.start(flight)
+        if coroutines:
+            self.child.loop.start(coroutines)
+
+    def _flight(
+        self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
+    ) -> Flight:
+        stop = Stop()
+        context = StepContext(
+            tenant=tenant,
+            run_id=claimed.run_id,
+            step=step.step.name,
+            index=None,
+            attempt=claimed.attempts + 1,
+            labels=invoke.labels(claimed),
+            _stop=stop,
+        )
+        flight = Flight(claimed, step, context, stop, args)
+        flight.deadline = flight.started + step.timeout_s
+        return flight
+
+    def _patience(self) -> float:
+        """Seconds until something must be looked at, if nothing ends before."""
+        patience = self.conf.poll_s
+        now = time.monotonic()
+        for flight in self.flights:
+            at = flight.cut_at if flight.ending is not None else flight.deadline
+            if at:
+                patience = min(patience, at - now)
+        return max(0.001, patience)
+
+    def _abandon(self) -> None:
+        """This slice dies by an exception: its claims go back at once."""
+        given_back = [
+            Completion(flight.claimed, "ready", 0.0, counts=False) for flight in self.flights
+        ]
+        try:
+            self.child.drop_connection()
+            work.exchange(
+                self.child.connection(),
+                self.child.worker_id,
+                self.completions + given_back,
+                [],
+                None,
+            )
+        except psycopg.Error as error:
+            logger.warning("they could not be given back (%s): the lease's renewal does it", error)
+
+
+def _timeout(flight: Flight) -> invoke.Fault:
+    return invoke.Fault(
+        "timeout", f"the attempt took longer than {flight.plan.timeout_s:g} s", retry=True
+    )
+
+
+def _cancelled(claimed: Claimed, seconds: float) -> Completion:
+    fault = invoke.Fault("cancelled", "the run was cancelled while this step ran", retry=False)
+    return Completion(claimed, "cancelled", seconds, error=invoke.describe(fault))

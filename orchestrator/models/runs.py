@@ -1,0 +1,228 @@
+"""Executions: runs, their step runs, and the idempotency keys of submissions.
+
+Written by the statements in `store/sql` alone.  Payloads (`input`, `output`, `error`, `args`) are
+JSON as text: encoded and checked once in Python, so that every digit survives (jsonb would turn
+1e22 into an integer) and nothing is parsed twice."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models.functions import Now
+
+from orchestrator.domain.statuses import RunState, StepState
+from orchestrator.models.workflows import Workflow, WorkflowVersion
+from tenants.models import Tenant
+
+RUN_TERMINAL = models.Q(state__in=("succeeded", "failed", "cancelled"))
+STEP_TERMINAL = models.Q(state__in=("succeeded", "failed", "skipped", "cancelled"))
+
+
+class Run(models.Model):
+    """One execution of a version.  `open_count` counts the steps that are not terminal."""
+
+    id = models.UUIDField(primary_key=True)
+    # (tenant, workflow) and (tenant, version) are foreign keys; single ones would be checked besides
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    workflow = models.ForeignKey(
+        Workflow, models.CASCADE, related_name="runs", db_index=False, db_constraint=False
+    )
+    version = models.ForeignKey(
+        WorkflowVersion, models.CASCADE, related_name="runs", db_index=False, db_constraint=False
+    )
+    state = models.TextField(db_default=RunState.QUEUED)
+    priority = models.SmallIntegerField()
+    labels = models.JSONField(db_default=models.Value({}, output_field=models.JSONField()))
+    input = models.TextField()
+    output = models.TextField(null=True)
+    error = models.TextField(null=True)
+    closing = models.TextField(null=True)
+    """Why nothing new may start: cancel, fail_fast, timeout or deadline."""
+    closing_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    """The earlier of the deadline and, once started, the run timeout's end."""
+    timeout_ms = models.BigIntegerField()
+    fail_fast = models.BooleanField()
+    max_parallel = models.IntegerField(null=True)
+    active_count = models.IntegerField(db_default=0)
+    """Connections held; kept only where `max_parallel` is set."""
+    step_count = models.IntegerField()
+    open_count = models.IntegerField()
+    succeeded_count = models.IntegerField(db_default=0)
+    failed_count = models.IntegerField(db_default=0)
+    skipped_count = models.IntegerField(db_default=0)
+    cancelled_count = models.IntegerField(db_default=0)
+
+    class Meta:
+        db_table = "run"
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "id"), name="run_tenant"),
+            models.CheckConstraint(condition=models.Q(state__in=list(RunState)), name="run_state"),
+            models.CheckConstraint(
+                condition=models.Q(RUN_TERMINAL, finished_at__isnull=False)
+                | models.Q(~RUN_TERMINAL, finished_at__isnull=True),
+                name="run_finished_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(open_count__gte=0, active_count__gte=0), name="run_counts"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-created_at", "-id"), name="run_newest"),
+            models.Index(
+                fields=("tenant", "workflow", "-created_at", "-id"), name="run_workflow_newest"
+            ),
+            models.Index(
+                fields=("tenant", "state", "-created_at", "-id"),
+                condition=~models.Q(state="succeeded"),
+                name="run_state_newest",
+            ),
+            models.Index(
+                fields=("expires_at",),
+                condition=models.Q(
+                    finished_at__isnull=True, expires_at__isnull=False, closing__isnull=True
+                ),
+                name="run_expiring",
+            ),
+            models.Index(
+                fields=("closing_at",),
+                condition=models.Q(finished_at__isnull=True, closing__isnull=False),
+                name="run_closing",
+            ),
+            GinIndex(
+                fields=("labels",),
+                opclasses=("jsonb_path_ops",),
+                condition=~models.Q(labels={}),
+                name="run_labels",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class StepRun(models.Model):
+    """A step in a run (a map step has one per batch).  Narrow, and short-lived in the indexes.
+
+    The run leads the key: with the tenant first, a planner without fresh statistics takes the
+    tenant's whole range for one row, and reads it for every step."""
+
+    pk = models.CompositePrimaryKey("run", "ordinal", "batch")
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    run = models.ForeignKey(
+        Run, models.CASCADE, related_name="step_runs", db_constraint=False, db_index=False
+    )
+    ordinal = models.IntegerField()
+    batch = models.IntegerField(db_default=0)
+    version = models.ForeignKey(
+        WorkflowVersion, models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    handler_id = models.IntegerField(null=True)
+    queue = models.TextField()
+    rule = models.TextField()
+    state = models.TextField()
+    parked = models.TextField(null=True)
+    """Why a ready step may not be claimed: control, max_parallel, no_worker, paused."""
+    control = models.BooleanField(db_default=False)
+    limited = models.BooleanField(db_default=False)
+    """Whether its run has `max_parallel`."""
+    suspect = models.BooleanField(db_default=False)
+    """Lost once: claimed alone into a process with nothing else in flight."""
+    rank = models.BigIntegerField(db_default=0)
+    """Microseconds of `ready_at` less 60 s for each point of priority: lowest goes first."""
+    priority = models.SmallIntegerField(db_default=0)
+    parents_total = models.IntegerField(db_default=0)
+    parents_left = models.IntegerField(db_default=0)
+    parents_ok = models.IntegerField(db_default=0)
+    parents_failed = models.IntegerField(db_default=0)
+    parents_skipped = models.IntegerField(db_default=0)
+    epoch = models.IntegerField(db_default=0)
+    """The fence: grows at every claim, never lowered or reset."""
+    attempts = models.IntegerField(db_default=0)
+    """Attempts counted so far (losses and give-backs are not)."""
+    losses = models.SmallIntegerField(db_default=0)
+    worker_id = models.IntegerField(null=True)
+    charged_s = models.FloatField(db_default=0.0)
+    """Worker-seconds charged to the tenant's virtual time for the present attempt."""
+    ready_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    wait_reason = models.TextField(null=True)
+    reason = models.TextField(null=True)
+    """Why it was skipped: upstream_failed, upstream_skipped, trigger_rule, condition, or its own words."""
+    handled = models.BooleanField(db_default=False)
+    args = models.TextField(null=True)
+    """The evaluated arguments, kept when an attempt is to be repeated: evaluated once per step run."""
+    output = models.TextField(null=True)
+    error = models.TextField(null=True)
+
+    class Meta:
+        db_table = "step_run"
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(state__in=list(StepState)), name="step_run_state"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(STEP_TERMINAL, finished_at__isnull=False)
+                | models.Q(~STEP_TERMINAL, finished_at__isnull=True),
+                name="step_run_finished_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(parents_left__gte=0, attempts__gte=0, losses__gte=0),
+                name="step_run_counts",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state="running") | models.Q(worker_id__isnull=False),
+                name="step_run_running_has_worker",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("tenant", "queue", "suspect", "rank"),
+                include=("handler_id",),
+                condition=models.Q(state="ready", parked__isnull=True),
+                name="step_run_ready",
+            ),
+            models.Index(
+                fields=("tenant", "run", "rank"),
+                condition=models.Q(state="ready", parked__isnull=False),
+                name="step_run_parked",
+            ),
+            models.Index(
+                fields=("worker_id",), condition=models.Q(state="running"), name="step_run_running"
+            ),
+            models.Index(
+                fields=("due_at",), condition=models.Q(state="waiting"), name="step_run_due"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.ordinal}"
+
+
+class IdempotencyKey(models.Model):
+    """A submission's key, per tenant and workflow: the first run that it made."""
+
+    pk = models.CompositePrimaryKey("tenant", "workflow", "key")
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+", db_index=False)
+    workflow = models.ForeignKey(Workflow, models.CASCADE, related_name="+", db_index=False)
+    key = models.TextField()
+    fingerprint = models.TextField()
+    run_id = models.UUIDField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "idempotency_key"
+        indexes = (models.Index(fields=("created_at",), name="idempotency_key_age"),)
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,74 @@
+"""The attempts of a step run, read from its events: there is no table of attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from orchestrator.domain.errors import StepNotFound
+from orchestrator.models import Event
+from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.runs import access_run
+from orchestrator.selectors.steps import worker_names
+from orchestrator.selectors.versions import version_graph
+from tenants.models import Tenant
+
+ENDS = {
+    "step.succeeded": "succeeded",
+    "step.failed": "failed",
+    "step.retrying": "failed",
+    "step.skipped": "skipped",
+    "step.cancelled": "cancelled",
+    "step.lost": "lost",
+    "step.waiting": "snoozed",
+    "step.ready": "given_back",
+}
+"""How an attempt ended, by the event that ended it."""
+
+
+def attempts_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> list[dict[str, object]]:
+    """The attempts of a step, first to last: `{attempt, state, worker, started_at, finished_at,
+    duration_s, error}`.  A lost, snoozed or given-back one is listed, but its number comes again.
+
+    Raises RunNotFound, StepNotFound."""
+    run = access_run(tenant=tenant, run_id=run_id)
+    ordinal = version_graph(run.version_id).ordinals.get(name)
+    if ordinal is None:
+        raise StepNotFound(step=name)
+    events = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal)
+    return pair(events.order_by("seq"))
+
+
+def pair(events: Iterable[Event]) -> list[dict[str, object]]:
+    """Put each start together with its end; what comes in between begins no attempt."""
+    attempts: list[dict[str, object]] = []
+    workers: list[int | None] = []
+    open_ = False
+    for event in events:
+        if event.type == "step.running":
+            workers.append(event.worker_id)
+            attempts.append(
+                {
+                    "attempt": event.attempt,
+                    "state": "running",
+                    "worker": None,
+                    "started_at": event.at,
+                    "finished_at": None,
+                    "duration_s": None,
+                    "error": None,
+                }
+            )
+            open_ = True
+        elif open_ and event.type in ENDS:
+            ended = ENDS[event.type]
+            attempts[-1] |= {
+                "state": ended,
+                "finished_at": event.at,
+                "duration_s": event.value_s,
+                "error": payload(event.data) if ended == "failed" else None,
+            }
+            open_ = False
+    names = worker_names({number for number in workers if number is not None})
+    for attempt, number in zip(attempts, workers, strict=True):
+        attempt["worker"] = None if number is None else names.get(number)
+    return attempts

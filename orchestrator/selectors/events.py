@@ -1,0 +1,46 @@
+"""A run's events, in the order of their commits."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from orchestrator.models import Event
+from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_number, unseal_number
+from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.runs import access_run
+from orchestrator.selectors.versions import version_graph
+from tenants.models import Tenant
+
+CURSOR = "events"
+
+
+def events_page(
+    *, tenant: Tenant, run_id: UUID | str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+) -> Page:
+    """Events of a run, oldest first: `{id, at, type, run_id, step, index, attempt, actor, data}`.
+
+    `id` is the event's position in its tenant: growing, free of gaps over all runs.
+    Raises RunNotFound, InvalidCursor."""
+    run = access_run(tenant=tenant, run_id=run_id)
+    rows = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk).order_by("seq")
+    if cursor is not None:
+        rows = rows.filter(seq__gt=unseal_number(CURSOR, cursor))
+    found = list(rows[: limit + 1])
+    more = len(found) > limit
+    found = found[:limit]
+    graph = version_graph(run.version_id)
+    items: list[dict[str, object]] = [
+        {
+            "id": event.seq,
+            "at": event.at,
+            "type": event.type,
+            "run_id": event.run_id,
+            "step": graph.name(event.ordinal),
+            "index": None,
+            "attempt": event.attempt,
+            "actor": event.actor,
+            "data": payload(event.data),
+        }
+        for event in found
+    ]
+    return Page(items, seal_number(CURSOR, found[-1].seq) if more else None)

@@ -1,0 +1,98 @@
+"""Versions never change, so what is read of one is kept: names and edges, and compiled schemas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from django.db.models import Count, Q
+
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.schemas import Validator, compile_schema
+from orchestrator.models import VersionStep, WorkflowVersion
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """A step of a version.  `parents` are ordinals."""
+
+    ordinal: int
+    name: str
+    handler: str | None
+    rule: str
+    max_attempts: int
+    parents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionGraph:
+    """A version's steps in definition order, and their ordinals by name."""
+
+    steps: tuple[StepInfo, ...]
+    ordinals: dict[str, int]
+
+    def name(self, ordinal: int | None) -> str | None:
+        """The name of a step; None for what belongs to no step."""
+        return None if ordinal is None or ordinal < 0 else self.steps[ordinal].name
+
+    def parent_names(self, ordinal: int) -> list[str]:
+        """The steps that this one waits for."""
+        return [self.steps[parent].name for parent in self.steps[ordinal].parents]
+
+
+@lru_cache(maxsize=128)
+def version_graph(version_id: int) -> VersionGraph:
+    """The graph of a version.  The caller has made sure that the version is the tenant's."""
+    handlers = _handlers(version_id)
+    rows = (
+        VersionStep.objects.filter(version_id=version_id)
+        .order_by("ordinal")
+        .values_list("ordinal", "name", "rule", "max_attempts", "parents")
+    )
+    steps = tuple(
+        StepInfo(ordinal, name, handlers.get(name), rule, max_attempts, tuple(parents))
+        for ordinal, name, rule, max_attempts, parents in rows
+    )
+    return VersionGraph(steps, {step.name: step.ordinal for step in steps})
+
+
+def _handlers(version_id: int) -> dict[str, str]:
+    document = _document(version_id)
+    steps = document.get("steps")
+    found: dict[str, str] = {}
+    for step in steps if isinstance(steps, list) else ():
+        if "handler" in step:
+            found[step["name"]] = step["handler"]
+    return found
+
+
+def _document(version_id: int) -> dict[str, object]:
+    text = WorkflowVersion.objects.values_list("document", flat=True).get(pk=version_id)
+    document = jsonvalue.decode(text)
+    assert isinstance(document, dict)
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFacts:
+    """What submitting needs of a version.  `validator` is None where it accepts any input;
+    `root_count` counts the steps that are ready at once."""
+
+    priority: int
+    step_count: int
+    root_count: int
+    validator: Validator | None
+
+
+@lru_cache(maxsize=512)
+def version_facts(version_id: int) -> VersionFacts:
+    """The facts of a version.  The caller has made sure that the version is the tenant's."""
+    schema = _document(version_id).get("input_schema")
+    priority, steps, roots = (
+        WorkflowVersion.objects.filter(pk=version_id)
+        .annotate(roots=Count("steps", filter=Q(steps__parents=[])))
+        .values_list("priority", "step_count", "roots")
+        .get()
+    )
+    validator = compile_schema(schema) if isinstance(schema, dict) and schema else None
+    return VersionFacts(priority, steps, roots, validator)

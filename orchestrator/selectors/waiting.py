@@ -1,0 +1,129 @@
+"""Why a step that could run is not running: which limit, since when, and what would free it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+from django.db.models.functions import Now
+
+from orchestrator.conf import conf
+from orchestrator.models import Run, ServerLoad, StepRun, TenantLoad, Worker
+from tenants.models import Quota, Tenant
+
+CLAIMS = -1
+"""The slot of the server's total that carries the limit and what was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may hold back a tenant's ready steps, at one moment."""
+
+    suspended: bool
+    in_use: int
+    max_connections: int
+    total_in_use: int
+    total_max: int
+    served: frozenset[tuple[str, int]]
+    """(queue, handler id) that some live worker serves."""
+
+
+def limits(tenant: Tenant) -> Limits:
+    """The tenant's and the server's limits and use, and what live workers serve."""
+    in_use = TenantLoad.objects.filter(pk=tenant.pk).values_list("in_use", flat=True).first()
+    quota = Quota.objects.filter(pk=tenant.pk).values_list(
+        "max_connections", "tenant__suspended_at"
+    )
+    maximum, suspended_at = quota.first() or (0, None)
+    claimed, total = ServerLoad.objects.values_list("amount", "max_connections").get(slot=CLAIMS)
+    released = ServerLoad.objects.exclude(slot=CLAIMS).aggregate(total=Sum("amount"))["total"] or 0
+    alive = Worker.objects.filter(
+        state="active", seen_at__gt=Now() - timedelta(seconds=conf().lease_s)
+    ).values_list("queues", "handler_ids")
+    served = {
+        (queue, number) for queues, numbers in alive for queue in queues for number in numbers
+    }
+    return Limits(
+        suspended=suspended_at is not None,
+        in_use=in_use or 0,
+        max_connections=maximum,
+        total_in_use=claimed - released,
+        total_max=total,
+        served=frozenset(served),
+    )
+
+
+def explain(
+    *, tenant: Tenant, steps: Collection[StepRun]
+) -> dict[tuple[int, int], dict[str, object]]:
+    """By (ordinal, batch), why these step runs of one run wait: `{reason, since, until, detail}`.
+
+    Only `ready` and `waiting` ones are in the answer."""
+    found: dict[tuple[int, int], dict[str, object]] = {}
+    ready = [step for step in steps if step.state == "ready"]
+    held = limits(tenant) if ready else None
+    for step in steps:
+        if step.state == "waiting":
+            found[step.ordinal, step.batch] = _timer(step)
+    if held is not None:
+        run = _run(tenant, ready[0])
+        for step in ready:
+            reason, detail = _ready(step, run, held)
+            found[step.ordinal, step.batch] = _shape(reason, step.ready_at, None, detail)
+    return found
+
+
+def _run(tenant: Tenant, step: StepRun) -> Run:
+    return Run.objects.only("state", "max_parallel").get(tenant=tenant, pk=step.run_id)
+
+
+def _shape(
+    reason: str, since: datetime | None, until: datetime | None, detail: str
+) -> dict[str, object]:
+    return {"reason": reason, "since": since, "until": until, "detail": detail}
+
+
+def _timer(step: StepRun) -> dict[str, object]:
+    """A retry's or snooze's wait.  While it lasts, `charged_s` keeps its length."""
+    reason = step.wait_reason or "retry"
+    if step.due_at is None:
+        detail = "The code of the attempt before has not ended yet; the delay begins when it has."
+        return _shape(reason, step.started_at, None, detail)
+    since = step.due_at - timedelta(seconds=step.charged_s)
+    if reason == "snooze":
+        detail = "The handler asked to be called again then; no attempt was used."
+    else:
+        detail = f"Attempt {step.attempts + 1} starts then, after the retry's delay."
+    return _shape(reason, since, step.due_at, detail)
+
+
+def _ready(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
+    if run.state == "paused" or step.parked == "paused":
+        return "paused", "The run or its workflow is paused; resuming it frees the step."
+    if held.suspended:
+        return "paused", "The tenant is suspended; resuming it frees the step."
+    if step.parked == "max_parallel":
+        return "max_parallel", (
+            f"The run holds as many connections as its max_parallel allows ({run.max_parallel});"
+            " one of its running steps must end first."
+        )
+    if step.parked == "control":
+        return "queue", "Its condition is about to be evaluated; that takes no connection."
+    if (step.queue, step.handler_id) not in held.served:
+        return "no_worker", (
+            f'No live worker serves the queue "{step.queue}" and has the step\'s handler;'
+            " start one that does."
+        )
+    if held.in_use >= held.max_connections:
+        return "connections", (
+            f"The tenant holds {held.in_use} of its {held.max_connections} connections;"
+            " a running step must end, or max_connections be raised."
+        )
+    if held.total_in_use >= held.total_max:
+        return "total_connections", (
+            f"The server holds {held.total_in_use} of its {held.total_max} connections;"
+            " a running step must end, or the server's total be raised."
+        )
+    return "queue", "It is in the queue; a worker takes it next, after those before it."

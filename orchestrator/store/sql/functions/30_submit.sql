@@ -1,0 +1,122 @@
+-- Purpose: make runs of one tenant, one or ten thousand, with their step runs, in one statement each.
+-- Guard:   takes the tenant's mutex; a key that is known makes nothing and answers its first run.
+-- Input:   parallel arrays; p_keys may hold nulls; p_labels is JSON text; deadlines may be null.
+-- Returns: a row per entry: its run (the first one where the key was known), whether it was
+--          replayed, whether the known fingerprint is the same, when it was made; and the queues to wake (same in each).
+CREATE OR REPLACE FUNCTION engine_submit(
+    p_tenant int, p_ids uuid[], p_versions bigint[], p_inputs text[], p_labels text[],
+    p_priorities smallint[], p_deadlines timestamptz[], p_keys text[], p_fingerprints text[], p_actor text
+) RETURNS TABLE (idx int, run_id uuid, replayed boolean, same boolean, created_at timestamptz, wake text[]) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_us bigint;
+    v_now timestamptz;
+    v_seq bigint;
+    v_wake text[];
+    v_new int[];
+    v_ids uuid[];
+    v_keyed boolean := EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL);
+BEGIN
+    SELECT l.seq INTO v_seq FROM tenant_load l WHERE l.tenant_id = p_tenant FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO tenant_load (tenant_id) VALUES (p_tenant) ON CONFLICT DO NOTHING;
+        PERFORM 1 FROM tenant_load l WHERE l.tenant_id = p_tenant FOR NO KEY UPDATE;
+    END IF;
+    SELECT l.seq INTO v_seq FROM tenant_load l WHERE l.tenant_id = p_tenant;
+    v_now := clock_timestamp();
+    v_us := engine_micros(v_now);
+
+    IF v_keyed THEN
+        WITH given AS (
+            SELECT k.idx, k.id, v.workflow_id, k.key, k.fingerprint
+              FROM unnest(p_ids, p_versions, p_keys, p_fingerprints) WITH ORDINALITY
+                   AS k (id, version_id, key, fingerprint, idx)
+              CROSS JOIN LATERAL (
+                  SELECT o.workflow_id FROM workflow_version o
+                   WHERE o.id = k.version_id AND (o.tenant_id = p_tenant) IS TRUE OFFSET 0) v
+             WHERE k.key IS NOT NULL
+        ), made AS (
+            INSERT INTO idempotency_key (tenant_id, workflow_id, key, fingerprint, run_id, created_at)
+            SELECT p_tenant, g.workflow_id, g.key, g.fingerprint, g.id, v_now
+              FROM given g ORDER BY g.workflow_id, g.key, g.idx
+            ON CONFLICT DO NOTHING
+            RETURNING run_id
+        )
+        SELECT array_agg(k.idx::int) INTO v_new
+          FROM unnest(p_ids, p_keys) WITH ORDINALITY AS k (id, key, idx)
+         WHERE k.key IS NULL OR k.id IN (SELECT m.run_id FROM made m);
+        v_new := coalesce(v_new, '{}');
+    ELSE
+        SELECT array_agg(i) INTO v_new FROM generate_series(1, cardinality(p_ids)) AS i;
+    END IF;
+
+    IF cardinality(v_new) > 0 THEN
+        WITH made AS (
+            INSERT INTO run (id, tenant_id, workflow_id, version_id, state, priority, labels, input, created_at,
+                             deadline_at, expires_at, timeout_ms, fail_fast, max_parallel, step_count, open_count)
+            SELECT p_ids[i], p_tenant, v.workflow_id, v.id, 'queued', coalesce(p_priorities[i], v.priority),
+                   p_labels[i]::jsonb, p_inputs[i], v_now, p_deadlines[i], p_deadlines[i],
+                   v.timeout_ms, v.fail_fast, v.max_parallel, v.step_count, v.step_count
+              FROM unnest(v_new) AS n (i)
+              CROSS JOIN LATERAL (
+                  SELECT o.* FROM workflow_version o
+                   WHERE o.id = p_versions[i] AND (o.tenant_id = p_tenant) IS TRUE OFFSET 0) v
+            RETURNING id
+        )
+        SELECT array_agg(m.id) INTO v_ids FROM made m;
+
+        WITH told AS (
+            INSERT INTO event (tenant_id, seq, at, type, run_id, actor)
+            SELECT p_tenant, v_seq + n.nr, v_now, 'run.queued', p_ids[n.i], p_actor
+              FROM unnest(v_new) WITH ORDINALITY AS n (i, nr)
+        ), made AS (
+            INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state,
+                                  parked, control, limited, rank, priority, parents_total, parents_left, ready_at)
+            SELECT p_tenant, p_ids[n.i], s.ordinal, 0, s.version_id, s.handler_id, s.queue, s.rule,
+                   CASE WHEN s.parents = '{}' THEN 'ready' ELSE 'blocked' END,
+                   CASE WHEN s.parents = '{}' AND s.control THEN 'control' END,
+                   s.control, v.max_parallel IS NOT NULL,
+                   CASE WHEN s.parents = '{}' THEN v_us - coalesce(p_priorities[n.i], v.priority) * 60000000::bigint ELSE 0 END,
+                   coalesce(p_priorities[n.i], v.priority),
+                   cardinality(s.parents), cardinality(s.parents),
+                   CASE WHEN s.parents = '{}' THEN v_now END
+              FROM unnest(v_new) AS n (i)
+              CROSS JOIN LATERAL (
+                  SELECT o.priority, o.max_parallel FROM workflow_version o WHERE o.id = p_versions[n.i] OFFSET 0) v
+              CROSS JOIN LATERAL (
+                  SELECT o.* FROM version_step o WHERE o.version_id = p_versions[n.i] OFFSET 0) s
+            RETURNING run_id, ordinal, state, parked, queue
+        ), root AS (
+            SELECT m.*, row_number() OVER (ORDER BY m.run_id, m.ordinal) AS nr FROM made m WHERE m.state = 'ready'
+        ), told_roots AS (
+            INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch)
+            SELECT p_tenant, v_seq + cardinality(v_new) + r.nr, v_now, 'step.ready', r.run_id, r.ordinal, 0 FROM root r
+        ), asked AS (
+            INSERT INTO control (tenant_id, run_id, ordinal, batch, kind, created_at)
+            SELECT p_tenant, r.run_id, r.ordinal, 0, 'condition', v_now FROM root r WHERE r.parked = 'control'
+        ), load AS (
+            UPDATE tenant_load l SET
+                seq = v_seq + cardinality(v_new) + (SELECT count(*) FROM root),
+                ready_count = l.ready_count + (SELECT count(*) FROM root WHERE parked IS NULL),
+                control_count = l.control_count + (SELECT count(*) FROM root WHERE parked = 'control')
+             WHERE l.tenant_id = p_tenant
+        )
+        SELECT array_agg(DISTINCT r.queue) INTO v_wake FROM root r;
+        v_wake := engine_hint(p_tenant, v_wake, v_now);
+    END IF;
+
+    RETURN QUERY
+        SELECT k.idx::int, coalesce(i.run_id, k.id), i.run_id IS NOT NULL AND i.run_id <> k.id,
+               i.fingerprint IS NULL OR i.fingerprint = k.fingerprint,
+               CASE WHEN i.run_id IS NULL OR i.run_id = k.id THEN v_now END, v_wake
+          FROM unnest(p_ids, p_versions, p_keys, p_fingerprints) WITH ORDINALITY
+               AS k (id, version_id, key, fingerprint, idx)
+          LEFT JOIN LATERAL (
+              SELECT o.workflow_id FROM workflow_version o
+               WHERE k.key IS NOT NULL AND o.id = k.version_id OFFSET 0) v ON true
+          LEFT JOIN LATERAL (
+              SELECT o.run_id, o.fingerprint FROM idempotency_key o
+               WHERE o.tenant_id = p_tenant AND o.workflow_id = v.workflow_id AND o.key = k.key OFFSET 0) i ON true;
+END
+$$;

@@ -1,0 +1,277 @@
+-- Purpose: take the steps that this worker may run now, within every limit, fairly among tenants;
+--          and what needs Python first (conditions, outputs of runs), which takes no connection.
+-- Indexes: step_run_ready (heads of a tenant's queue), control's key, tenant_load.
+-- Guard:   candidates are chosen without locks, locked by id, and looked at again under the lock;
+--          the server's total is locked last.  Commits without waiting for the disk: a claim that is
+--          lost in a crash was never there.
+-- Fairness: start-time fair queuing on worker-seconds.  A tenant's start tag is the later of its
+--          vtime and the server's clock; each step is charged its handler's mean cost over the
+--          tenant's weight; steps go out in the order of their virtual finish.
+-- Source:  Goyal, Vin, Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
+CREATE OR REPLACE FUNCTION engine_claim(
+    p_worker int, p_queues text[], p_handlers int[], p_costs double precision[],
+    p_want int, p_want_cpu int, p_alone boolean, p_bytes bigint
+) RETURNS TABLE (
+    kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
+    attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
+    input text, refs int[], states text[], outputs text[], lazy boolean
+) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz;
+    v_clock double precision;
+    v_limit int;
+    v_room bigint;
+    v_candidates int[];
+    v_locked int[];
+    v_controls bigint;
+    v_over boolean;
+    v_rounds int := 0;
+    c_tids tid[];
+    c_runs uuid[];
+    c_costs double precision[];
+    c_starts double precision[];
+    c_limited boolean[];
+    c_over boolean[];
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    SELECT vclock INTO v_clock FROM server_load WHERE slot = -1;
+
+    SELECT array_agg(c.tenant_id) INTO v_candidates FROM (
+        SELECT o.tenant_id FROM (
+            SELECT l.tenant_id, l.control_count, l.ready_count > 0 AND l.in_use < q.max_connections AS room
+              FROM tenant_load l
+              JOIN quota q ON q.tenant_id = l.tenant_id
+              JOIN tenant t ON t.id = l.tenant_id AND t.suspended_at IS NULL
+             WHERE l.control_count > 0 OR (l.ready_count > 0 AND l.in_use < q.max_connections)
+             ORDER BY greatest(l.vtime, v_clock), l.vtime
+            OFFSET 0) o
+         WHERE o.control_count > 0
+            OR o.room AND (p_want > 0 OR p_want_cpu > 0) AND (
+                -- a scalar, not EXISTS: that would be hashed, reading every tenant's ready rows
+                SELECT true FROM step_run s
+                 WHERE s.tenant_id = o.tenant_id AND s.queue = ANY (p_queues)
+                   AND s.state = 'ready' AND s.parked IS NULL AND s.handler_id = ANY (p_handlers)
+                   AND (p_alone OR NOT s.suspect)
+                 LIMIT 1)
+         LIMIT least(64, greatest(p_want + p_want_cpu, 1))) c;
+    IF v_candidates IS NULL THEN
+        RETURN;
+    END IF;
+
+    SELECT array_agg(k.tenant_id) INTO v_locked FROM (
+        SELECT l.tenant_id FROM tenant_load l WHERE l.tenant_id = ANY (v_candidates)
+         ORDER BY l.tenant_id FOR NO KEY UPDATE SKIP LOCKED) k;
+    IF v_locked IS NULL THEN
+        -- all are busy: wait for the one that comes first (holding nothing else, so without deadlock)
+        SELECT array_agg(k.tenant_id) INTO v_locked FROM (
+            SELECT l.tenant_id FROM tenant_load l WHERE l.tenant_id = v_candidates[1] FOR NO KEY UPDATE) k;
+    END IF;
+    v_now := clock_timestamp();
+
+    UPDATE tenant_load l SET hint_queues = '{}', hinted_at = NULL
+     WHERE l.tenant_id = ANY (v_locked) AND l.hinted_at IS NOT NULL AND l.hint_queues <@ p_queues;
+
+    SELECT sum(l.control_count) INTO v_controls FROM tenant_load l WHERE l.tenant_id = ANY (v_locked);
+    IF v_controls > 0 THEN
+        RETURN QUERY
+        WITH taken AS (
+            UPDATE control c SET taken_at = v_now, epoch = c.epoch + 1
+              FROM (SELECT o.ctid AS tid FROM control o
+                     WHERE o.tenant_id = ANY (v_locked)
+                       AND (o.taken_at IS NULL OR o.taken_at < v_now - interval '1 second')
+                     LIMIT 256) o
+             WHERE c.ctid = o.tid
+            RETURNING c.kind, c.tenant_id, c.run_id, c.ordinal, c.batch, c.epoch
+        )
+        SELECT t.kind, t.tenant_id, t.run_id, t.ordinal, t.batch, r.version_id, t.epoch,
+               0, 0::smallint, false, NULL::text, r.closing, r.labels::text,
+               r.input, n.refs, n.states, n.outputs, false
+          FROM taken t
+          CROSS JOIN LATERAL (
+              SELECT o.version_id, o.closing, o.labels, o.input FROM run o WHERE o.id = t.run_id OFFSET 0) r
+          CROSS JOIN LATERAL (
+              SELECT o.output_needs FROM workflow_version o WHERE o.id = r.version_id OFFSET 0) w
+          LEFT JOIN LATERAL (
+              SELECT o.needs FROM version_step o
+               WHERE o.version_id = r.version_id AND o.ordinal = t.ordinal OFFSET 0) v ON true
+          LEFT JOIN LATERAL (
+              SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs
+                FROM step_run p
+               WHERE p.tenant_id = t.tenant_id AND p.run_id = t.run_id AND p.batch = 0
+                 AND p.ordinal = ANY (coalesce(v.needs, w.output_needs))) n ON true;
+    END IF;
+
+    IF p_want <= 0 AND p_want_cpu <= 0 THEN
+        RETURN;
+    END IF;
+    LOOP
+        SELECT array_agg(h.tid), array_agg(h.run_id), array_agg(h.cost), array_agg(h.start),
+               array_agg(h.limited), array_agg(h.over), bool_or(h.over)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_over, v_over
+          FROM (
+            SELECT g.*, row_number() OVER (PARTITION BY g.queue = 'cpu' ORDER BY g.finish, g.rank) AS nr
+              FROM (
+                SELECT b.tid, b.run_id, b.queue, b.rank, b.cost, b.start, b.limited,
+                       b.start + sum(b.cost / b.weight) OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS finish,
+                       row_number() OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS place,
+                       b.room,
+                       CASE WHEN b.limited THEN
+                            row_number() OVER (PARTITION BY b.run_id ORDER BY b.rank, b.ordinal, b.batch)
+                            > (SELECT r.max_parallel - r.active_count FROM run r WHERE r.id = b.run_id)
+                       ELSE false END AS over
+                  FROM (
+                    SELECT l.tenant_id, q.max_connections - l.in_use AS room, greatest(l.vtime, v_clock) AS start,
+                           q.weight, s.tid, s.run_id, s.ordinal, s.batch, a.queue, s.rank, s.limited,
+                           coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01) AS cost
+                      FROM tenant_load l
+                      JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
+                      CROSS JOIN unnest(p_queues) AS a (queue)
+                      CROSS JOIN LATERAL (
+                          SELECT s.ctid AS tid, s.run_id, s.ordinal, s.batch, s.rank, s.limited, s.handler_id
+                            FROM step_run s
+                           WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
+                             AND s.state = 'ready' AND s.parked IS NULL AND NOT s.suspect
+                             AND s.handler_id = ANY (p_handlers)
+                           ORDER BY s.rank
+                           LIMIT least(q.max_connections - l.in_use,
+                                       CASE WHEN a.queue = 'cpu' THEN p_want_cpu ELSE p_want END)) s
+                     WHERE l.tenant_id = ANY (v_locked)) b) g
+             WHERE g.place <= g.room OR g.over
+             ORDER BY g.finish, g.rank) h
+         WHERE h.over OR h.nr <= CASE WHEN h.queue = 'cpu' THEN p_want_cpu ELSE p_want END;
+
+        EXIT WHEN NOT coalesce(v_over, false) OR v_rounds >= 50;
+        v_rounds := v_rounds + 1;
+        -- beyond their run's max_parallel: out of the queue until a place is free, then look again
+        WITH parked AS (
+            UPDATE step_run s SET parked = 'max_parallel'
+              FROM unnest(c_tids, c_over) AS d (tid, over)
+             WHERE d.over AND s.ctid = d.tid
+            RETURNING s.tenant_id
+        )
+        UPDATE tenant_load l SET ready_count = l.ready_count - g.n
+          FROM (SELECT tenant_id, count(*) AS n FROM parked GROUP BY tenant_id) g
+         CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+         WHERE l.ctid = o.tid;
+    END LOOP;
+
+    IF c_runs IS NULL AND p_alone AND p_want > 0 THEN
+        -- a step that was lost before runs with no other step in its process
+        SELECT array_agg(h.tid), array_agg(h.run_id),
+               array_agg(coalesce(p_costs[array_position(p_handlers, h.handler_id)], 0.01)),
+               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited
+          FROM (SELECT s.*, l.vtime
+                  FROM tenant_load l
+                  JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
+                  CROSS JOIN unnest(p_queues) AS a (queue)
+                  CROSS JOIN LATERAL (
+                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id FROM step_run s
+                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
+                         AND s.state = 'ready' AND s.parked IS NULL AND s.suspect
+                         AND s.handler_id = ANY (p_handlers)
+                       ORDER BY s.rank LIMIT 1) s
+                 WHERE l.tenant_id = ANY (v_locked)
+                   AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
+                 ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
+    END IF;
+    IF c_runs IS NULL THEN
+        RETURN;
+    END IF;
+
+    -- the total, last: claims alone take this lock, and commit at once
+    SELECT t.max_connections - t.amount, t.vclock INTO v_room, v_clock
+      FROM server_load t WHERE t.slot = -1 FOR NO KEY UPDATE;
+    SELECT v_room + sum(t.amount) INTO v_room FROM server_load t WHERE t.slot >= 0;
+    v_limit := least(v_room, cardinality(c_runs));
+    IF v_limit <= 0 THEN
+        RETURN;
+    END IF;
+    c_tids := c_tids[1:v_limit]; c_costs := c_costs[1:v_limit]; c_starts := c_starts[1:v_limit];
+    v_now := clock_timestamp();
+    UPDATE server_load t SET amount = t.amount + v_limit,
+           vclock = greatest(t.vclock, (SELECT max(x) FROM unnest(c_starts) AS x))
+     WHERE t.slot = -1;
+
+    IF true = ANY (c_limited) THEN
+        UPDATE run r SET active_count = r.active_count + g.n
+          FROM (SELECT d.run_id, count(*) AS n FROM unnest(c_runs[1:v_limit], c_limited[1:v_limit]) AS d (run_id, limited)
+                 WHERE d.limited GROUP BY d.run_id) g
+          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM run o WHERE o.id = g.run_id OFFSET 0) o
+         WHERE r.ctid = o.tid;
+    END IF;
+
+    RETURN QUERY
+    WITH base AS MATERIALIZED (
+        SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (v_locked)
+    ), mine AS (
+        UPDATE step_run s SET state = 'running', epoch = s.epoch + 1, worker_id = p_worker, started_at = v_now,
+               charged_s = d.cost
+          FROM unnest(c_tids, c_costs) AS d (tid, cost)
+         WHERE s.ctid = d.tid
+        RETURNING s.*
+    ), of AS MATERIALIZED (
+        -- each run once: its row has as many versions as steps of it ended of late
+        SELECT r.* FROM (SELECT DISTINCT m.run_id FROM mine m) d
+         CROSS JOIN LATERAL (
+             SELECT o.id, o.ctid AS tid, o.state, o.closing, o.labels::text AS labels, o.input
+               FROM run o WHERE o.id = d.run_id OFFSET 0) r
+    ), begun AS (
+        UPDATE run r SET state = 'running', started_at = v_now,
+               expires_at = least(r.deadline_at, v_now + r.timeout_ms * interval '1 millisecond')
+          FROM of WHERE of.state = 'queued' AND r.ctid = of.tid
+        RETURNING r.tenant_id, r.id, r.created_at
+    ), said AS (
+        SELECT b.tenant_id, 'run.running' AS type, b.id AS run_id, NULL::int AS ordinal, NULL::int AS batch,
+               NULL::int AS attempt, NULL::int AS worker_id, extract(epoch FROM v_now - b.created_at) AS value_s,
+               0 AS place, NULL::bigint AS rank
+          FROM begun b
+        UNION ALL
+        SELECT m.tenant_id, 'step.running', m.run_id, m.ordinal, m.batch, m.attempts + 1, p_worker,
+               extract(epoch FROM v_now - m.ready_at), 1, m.rank
+          FROM mine m
+    ), told AS (
+        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, worker_id, value_s)
+        SELECT e.tenant_id,
+               (SELECT b.seq FROM base b WHERE b.tenant_id = e.tenant_id)
+               + row_number() OVER (PARTITION BY e.tenant_id ORDER BY e.place, e.rank, e.run_id, e.ordinal),
+               v_now, e.type, e.run_id, e.ordinal, e.batch, e.attempt, e.worker_id, e.value_s
+          FROM said e
+    ), load AS (
+        UPDATE tenant_load l SET
+            seq = l.seq + g.n + (SELECT count(*) FROM begun b WHERE b.tenant_id = g.tenant_id),
+            in_use = l.in_use + g.n, ready_count = l.ready_count - g.n,
+            vtime = greatest(l.vtime, v_clock) + g.cost / q.weight
+          FROM (SELECT tenant_id, count(*) AS n, sum(charged_s) AS cost FROM mine GROUP BY tenant_id) g
+          CROSS JOIN LATERAL (SELECT o.weight FROM quota o WHERE o.tenant_id = g.tenant_id OFFSET 0) q
+          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+         WHERE l.ctid = o.tid
+    ), laden AS (
+        SELECT m.*, r.closing, r.labels, CASE WHEN v.needs_input THEN r.input END AS input,
+               n.refs, n.states, n.outputs,
+               sum(coalesce(CASE WHEN v.needs_input THEN octet_length(r.input) END, 0) + coalesce(n.bytes, 0))
+                   OVER (ORDER BY m.rank, m.run_id, m.ordinal, m.batch) AS bytes
+          FROM mine m
+          JOIN of r ON r.id = m.run_id
+          CROSS JOIN LATERAL (
+              SELECT o.needs, o.needs_input FROM version_step o
+               WHERE o.version_id = m.version_id AND o.ordinal = m.ordinal OFFSET 0) v
+          LEFT JOIN LATERAL (
+              SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs,
+                     sum(octet_length(p.output)) AS bytes
+                FROM step_run p
+               WHERE v.needs <> '{}' AND p.tenant_id = m.tenant_id AND p.run_id = m.run_id AND p.batch = 0
+                 AND p.ordinal = ANY (v.needs)) n ON true
+    )
+    SELECT 'step', d.tenant_id, d.run_id, d.ordinal, d.batch, d.version_id, d.epoch, d.attempts, d.losses,
+           d.suspect, d.args, d.closing, d.labels,
+           CASE WHEN d.bytes <= p_bytes THEN d.input END,
+           CASE WHEN d.bytes <= p_bytes THEN d.refs END,
+           CASE WHEN d.bytes <= p_bytes THEN d.states END,
+           CASE WHEN d.bytes <= p_bytes THEN d.outputs END,
+           d.bytes > p_bytes
+      FROM laden d;
+END
+$$;

@@ -1,0 +1,31 @@
+-- Purpose: compare what a tenant's mutex row says with the rows that are the truth, and mend it.
+-- Guard:   takes the tenant's mutex.  Returns: how many counts were wrong (0 is expected).
+CREATE OR REPLACE FUNCTION engine_reconcile(p_tenant int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_load tenant_load%ROWTYPE;
+    v_in_use int;
+    v_ready int;
+    v_control int;
+    v_runs int;
+BEGIN
+    PERFORM engine_lock(ARRAY[p_tenant]);
+    SELECT * INTO v_load FROM tenant_load WHERE tenant_id = p_tenant;
+    SELECT count(*) INTO v_in_use FROM step_run WHERE tenant_id = p_tenant AND state = 'running';
+    v_in_use := v_in_use + (SELECT count(*) FROM hold WHERE tenant_id = p_tenant);
+    SELECT count(*) INTO v_ready FROM step_run WHERE tenant_id = p_tenant AND state = 'ready' AND parked IS NULL;
+    SELECT count(*) INTO v_control FROM control WHERE tenant_id = p_tenant;
+    UPDATE run r SET active_count = x.n
+      FROM (SELECT q.id, (SELECT count(*) FROM step_run s WHERE s.tenant_id = q.tenant_id AND s.run_id = q.id AND s.state = 'running')
+                       + (SELECT count(*) FROM hold h WHERE h.tenant_id = q.tenant_id AND h.run_id = q.id) AS n
+              FROM run q WHERE q.tenant_id = p_tenant AND q.state IN ('queued', 'running', 'paused')
+               AND q.max_parallel IS NOT NULL) x
+     WHERE r.id = x.id AND r.active_count <> x.n;
+    GET DIAGNOSTICS v_runs = ROW_COUNT;
+    IF (v_in_use, v_ready, v_control) <> (v_load.in_use, v_load.ready_count, v_load.control_count) THEN
+        UPDATE tenant_load SET in_use = v_in_use, ready_count = v_ready, control_count = v_control
+         WHERE tenant_id = p_tenant;
+    END IF;
+    RETURN v_runs + (v_in_use <> v_load.in_use)::int + (v_ready <> v_load.ready_count)::int
+         + (v_control <> v_load.control_count)::int;
+END
+$$;

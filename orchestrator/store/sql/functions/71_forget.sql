@@ -1,0 +1,25 @@
+-- Purpose: delete runs that ended long ago, children first, in small batches.
+-- Guard:   terminal runs alone; nothing else writes them.
+CREATE OR REPLACE FUNCTION engine_forget_runs(p_days int, p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_tenants int[];
+    v_runs uuid[];
+BEGIN
+    SELECT array_agg(o.tenant_id), array_agg(o.id) INTO v_tenants, v_runs FROM (
+        SELECT r.tenant_id, r.id FROM tenant t
+         CROSS JOIN LATERAL (
+            SELECT n.tenant_id, n.id, n.finished_at FROM run n
+             WHERE n.tenant_id = t.id AND n.created_at < clock_timestamp() - p_days * interval '1 day'
+             ORDER BY n.created_at, n.id LIMIT p_limit) r
+         WHERE r.finished_at < clock_timestamp() - p_days * interval '1 day' LIMIT p_limit) o;
+    IF v_runs IS NULL THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM step_run s USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id;
+    DELETE FROM idempotency_key k USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE k.tenant_id = d.tenant_id AND k.run_id = d.run_id;
+    DELETE FROM run r USING unnest(v_runs) AS d (run_id) WHERE r.id = d.run_id;
+    RETURN cardinality(v_runs);
+END
+$$;

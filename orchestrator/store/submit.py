@@ -1,0 +1,74 @@
+"""Submitting runs: one statement for one run or ten thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from orchestrator.store.connect import Connection
+
+SUBMIT = """
+SELECT run_id, replayed, same, created_at, wake
+  FROM engine_submit(%s::int, %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::smallint[],
+                     %s::timestamptz[], %s::text[], %s::text[], %s::text)
+ ORDER BY idx
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be made.  `input` and `labels` are JSON texts; `priority` None = the version's."""
+
+    id: UUID
+    version_id: int
+    input: str = "{}"
+    labels: str = "{}"
+    priority: int | None = None
+    deadline_at: datetime | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedRun:
+    """`replayed`: the key was known and this is its first run (`created_at` is then None);
+    `same`: its body was the same."""
+
+    run_id: UUID
+    replayed: bool
+    same: bool
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of each new run, in order, and the queues to wake once it is committed."""
+
+    results: list[SubmittedRun]
+    wake: list[str]
+
+
+def submit(
+    connection: Connection, *, tenant_id: int, runs: Sequence[NewRun], actor: str | None
+) -> Submitted:
+    """Make the runs inside the caller's transaction, under the tenant's mutex."""
+    rows = connection.execute(
+        SUBMIT,
+        (
+            tenant_id,
+            [run.id for run in runs],
+            [run.version_id for run in runs],
+            [run.input for run in runs],
+            [run.labels for run in runs],
+            [run.priority for run in runs],
+            [run.deadline_at for run in runs],
+            [run.key for run in runs],
+            [run.fingerprint for run in runs],
+            actor,
+        ),
+    ).fetchall()
+    return Submitted(
+        [SubmittedRun(*row[:4]) for row in rows], list(rows[0][4] or ()) if rows else []
+    )

@@ -1,0 +1,194 @@
+"""The admin of people and keys: doorways to the services, each change audited."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
+
+from tenants import keys, services
+from tenants.actors import Actor
+from tenants.models import ApiKey, AuditEntry, Membership, Role
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The person behind a request, for the audit log."""
+    return Actor(
+        kind="user",
+        name=request.user.get_username(),
+        origin=request.META.get("REMOTE_ADDR") or "",
+    )
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that can be looked at and nothing else."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it takes none when it runs
+    """People; staff set limits and see every tenant."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "is_active", "is_staff", "last_login")
+    list_filter = ("is_active", "is_staff")
+    filter_horizontal = ()
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("Times", {"fields": ("last_login", "date_joined")}),
+    )
+    readonly_fields = ("last_login", "date_joined")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save and write the audit row (never the password)."""
+        super().save_model(request, obj, form, change)
+        services.record(
+            tenant=None,
+            actor=actor_of(request),
+            action="user.changed" if change else "user.created",
+            target=obj.get_username(),
+            after={"staff": obj.is_staff, "superuser": obj.is_superuser, "active": obj.is_active},
+        )
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Delete and write the audit row."""
+        services.record(
+            tenant=None, actor=actor_of(request), action="user.deleted", target=obj.get_username()
+        )
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Delete one by one, each audited."""
+        for user in queryset:
+            self.delete_model(request, user)
+
+
+@admin.register(Membership)
+class MembershipAdmin(ModelAdmin):
+    """Who may do what in which tenant."""
+
+    list_display = ("tenant", "user", "role", "last_used_at")
+    list_filter = ("role",)
+    search_fields = ("tenant__slug", "user__username")
+    list_select_related = ("tenant", "user")
+    fields = ("tenant", "user", "role")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("tenant", "user") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        """Through the service, so that it is audited."""
+        member = services.set_member(
+            tenant=obj.tenant, user=obj.user, role=Role(obj.role), actor=actor_of(request)
+        )
+        obj.pk = member.pk
+        obj._state.adding = False
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        services.remove_member(member=obj, actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        for member in queryset.select_related("tenant", "user"):
+            self.delete_model(request, member)
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none when it runs
+    """A new key; all scopes unless some are unticked."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in keys.SCOPES],
+        initial=list(keys.SCOPES),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("tenant", "name", "scopes", "expires_at")
+        widgets: ClassVar = {"name": UnfoldAdminTextInputWidget()}
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    """Keys of programs: made here, shown once, revoked, never changed."""
+
+    form = ApiKeyForm
+    list_display = (
+        "prefix",
+        "tenant",
+        "name",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
+    search_fields = ("prefix", "name", "tenant__slug")
+    list_select_related = ("tenant",)
+    actions = ("revoke",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        shown = ("tenant", "name", "scopes", "expires_at")
+        return (*shown, "prefix", "created_at", "last_used_at", "revoked_at") if obj else shown
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """Make the key and show it, this once."""
+        key, raw = services.create_api_key(
+            tenant=obj.tenant,
+            name=obj.name,
+            scopes=form.cleaned_data["scopes"],
+            expires_at=obj.expires_at,
+            actor=actor_of(request),
+        )
+        obj.__dict__.update(key.__dict__)
+        self.message_user(request, f"The key, shown this once: {raw}", messages.WARNING)
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """End the chosen keys."""
+        count = sum(
+            services.revoke_api_key(key=key, actor=actor_of(request))
+            for key in queryset.select_related("tenant")
+        )
+        self.message_user(request, f"{count} revoked.")
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what."""
+
+    list_display = ("at", "tenant", "actor", "action", "target", "origin")
+    list_filter = ("action",)
+    search_fields = ("actor", "target", "tenant__slug")
+    list_select_related = ("tenant",)
+    ordering = ("-id",)
+    show_full_result_count = False
+    fields = ("at", "tenant", "actor", "action", "target", "before", "after", "origin")
