@@ -1,0 +1,116 @@
+"""Filters and tags of the templates: states, times, ids, icons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from dashboard import progress, words
+from orchestrator.selectors.payloads import Payload
+
+register = template.Library()
+register.filter("reason", words.reason)
+
+
+def _number(name: str, words_of: Callable[[float | None], str]) -> None:
+    """A filter for numbers.  Django hands it "" for a variable that is not there: that is –."""
+    register.filter(name, lambda value: words_of(None if value == "" else value))
+
+
+_number("duration", words.duration)
+_number("count", words.count)
+_number("rate", words.rate)
+_number("exact", words.exact)
+_number("percent", words.percent)
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """An icon of our sprite; says nothing to a screen reader (the word beside it does)."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>',
+        static("img/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def state(value: str, extra: str = "") -> SafeString:
+    """A state as colour, icon and word."""
+    return format_html(
+        '<span class="state is-{} {}">{}{}</span>',
+        value,
+        extra,
+        icon(words.STATE_ICONS.get(value, "clock")),
+        value,
+    )
+
+
+@register.simple_tag
+def moment(value: datetime | None, kind: str = "ago") -> SafeString:
+    """A moment: absolute in the text, made relative and local by the page's script.
+
+    `kind`: ago (3 m ago), since (a span that grows), time (of day)."""
+    if value is None:
+        return format_html('<span class="muted">{}</span>', "–")
+    at = value.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" data-time="{}">{}</time>',
+        at.isoformat(),
+        kind,
+        f"{at:%Y-%m-%d %H:%M:%S} UTC",
+    )
+
+
+@register.simple_tag
+def span(since: datetime | None, until: datetime | None) -> str | SafeString:
+    """How long something took, or, while it lasts, a span that grows on the page."""
+    if since is not None and until is None:
+        return moment(since, "since")
+    return words.span(since, until)
+
+
+@register.simple_tag
+def identifier(value: object, href: str = "") -> SafeString:
+    """An id, shortened in the middle, with a button that copies the whole of it."""
+    text = str(value)
+    short = words.short_id(text)
+    shown = (
+        format_html('<a class="strong" href="{}" title="{}">{}</a>', href, text, short)
+        if href
+        else format_html('<span title="{}">{}</span>', text, short)
+    )
+    return format_html(
+        '<span class="id">{}<button class="copy only-js" type="button" data-copy="{}"'
+        ' aria-label="Copy {}">{}</button></span>',
+        shown,
+        text,
+        text,
+        icon("copy"),
+    )
+
+
+@register.inclusion_tag("dashboard/steps_bar.html")
+def steps_bar(steps: Mapping[str, int]) -> dict[str, object]:
+    """A small bar of a run's steps by state, and how many are over."""
+    return {"steps": steps, "parts": progress.parts(steps), "done": progress.done(steps)}
+
+
+@register.filter
+def pretty(value: object) -> str:
+    """JSON on several lines; a stored payload keeps every digit."""
+    if isinstance(value, Payload):
+        value = value.value
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def decoded(value: object) -> object:
+    """What a stored payload says; anything else as it is."""
+    return value.value if isinstance(value, Payload) else value

@@ -1,0 +1,66 @@
+"""What people do from a page.  Forms, so that they work without JavaScript too."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from dashboard.views.show import access_or_404, refused
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.errors import Invalid, MillraceError, NotFound
+from orchestrator.services.runs import cancel_run, submit_run
+from tenants.actors import Actor
+from tenants.errors import RoleRequired
+from tenants.models import Role
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person, for the audit log."""
+    return Actor("user", request.user.get_username(), request.META.get("REMOTE_ADDR", ""))
+
+
+@login_required
+@require_POST
+def cancel(request: HttpRequest, slug: str, run_id: str) -> HttpResponseBase:
+    """Cancel a run (operators)."""
+    try:
+        access = access_or_404(request, slug, Role.OPERATOR)
+        cancel_run(tenant=access.tenant, run_id=run_id, actor=actor_of(request))
+        messages.success(request, "The run is being cancelled: what runs is asked to end.")
+    except RoleRequired as error:
+        return refused(request, error.message, error.status)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    except MillraceError as error:
+        messages.error(request, error.message)
+    return redirect("run", slug=slug, run_id=run_id)
+
+
+@login_required
+@require_POST
+def run_now(request: HttpRequest, slug: str, name: str) -> HttpResponseBase:
+    """Start a run of a workflow with the input that was typed (operators)."""
+    try:
+        access = access_or_404(request, slug, Role.OPERATOR)
+        given = jsonvalue.decode(request.POST.get("input") or "{}")
+        made = submit_run(
+            tenant=access.tenant, workflow=name, body={"input": given}, actor=actor_of(request)
+        )
+    except RoleRequired as error:
+        return refused(request, error.message, error.status)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    except jsonvalue.BadJson as error:
+        messages.error(request, f"The input is not JSON: {error.message}.")
+    except Invalid as error:
+        found = "; ".join(f"{one.path or 'the input'}: {one.message}" for one in error.problems[:5])
+        messages.error(request, f"No run was started. {found or error.message}")
+    except MillraceError as error:
+        messages.error(request, error.message)
+    else:
+        return redirect("run", slug=slug, run_id=str(made.run_id))
+    return redirect("workflow", slug=slug, name=name)

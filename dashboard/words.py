@@ -1,0 +1,127 @@
+"""Numbers, spans of time and reasons in words: how the interface says things."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+
+STATE_ICONS = {
+    "queued": "clock",
+    "blocked": "lock",
+    "ready": "arrow",
+    "running": "spinner",
+    "waiting": "hourglass",
+    "paused": "pause",
+    "succeeded": "check",
+    "failed": "cross",
+    "skipped": "skip",
+    "cancelled": "slash",
+    "idle": "idle",
+}
+"""The icon of each state of a run or a step; its word is the state itself."""
+
+RUN_STATES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+STEP_STATES = (
+    "succeeded",
+    "running",
+    "waiting",
+    "ready",
+    "failed",
+    "cancelled",
+    "skipped",
+    "blocked",
+)
+"""In the order in which a run's progress bar shows them."""
+
+REASONS = {
+    "connections": "all of the tenant's connections are in use",
+    "total_connections": "all of the server's connections are in use",
+    "pool": "its pool is full",
+    "max_parallel": "the run holds as many connections as it may",
+    "paused": "paused",
+    "no_worker": "no live worker can run it",
+    "queue": "in the queue",
+    "retry": "before its next attempt",
+    "snooze": "until it asked to be called again",
+    "upstream_failed": "a step before it failed",
+    "upstream_skipped": "a step before it was skipped",
+    "trigger_rule": "its trigger rule cannot hold any more",
+    "condition": "its condition was false",
+}
+
+
+def reason(code: str) -> str:
+    """What a waiting or skipping reason means; a handler's own words stay as they are."""
+    return REASONS.get(code, code)
+
+
+def duration(seconds: float | None) -> str:
+    """`340 ms`, `2.41 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`; – for None."""
+    if seconds is None or math.isnan(seconds):
+        return "–"
+    seconds = max(seconds, 0.0)
+    if seconds < 0.0095:
+        return f"{seconds * 1000:.1f} ms" if seconds else "0 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.5:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    for big, small, size, part in (
+        ("m", "s", 60, 1),
+        ("h", "m", 3600, 60),
+        ("d", "h", 86_400, 3600),
+    ):
+        if whole < size * (60 if size < 3600 else 24) or size == 86_400:
+            rest = whole % size // part
+            return f"{whole // size} {big} {rest} {small}" if rest else f"{whole // size} {big}"
+    raise AssertionError  # the days catch everything
+
+
+def span(since: datetime | None, until: datetime | None) -> str:
+    """The duration between two moments; – where one is missing."""
+    return duration((until - since).total_seconds()) if since and until else "–"
+
+
+def count(value: float | None) -> str:
+    """`7`, `4,210`, `38.2k`, `1.4M`."""
+    if value is None:
+        return "–"
+    if value < 10_000:
+        return f"{value:,.0f}"
+    return f"{value / 1000:.1f}k" if value < 999_950 else f"{value / 1_000_000:.1f}M"
+
+
+def exact(value: float | None) -> str:
+    """Every digit: `7`, `10,000`."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """Per second, with the digits that matter: `0`, `0.04`, `3.2`, `184`."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if value < 0.005:
+        return "<0.01"
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 100 else count(value)
+
+
+def percent(value: float | None) -> str:
+    """A share from 0 to 1: `0 %`, `0.3 %`, `12 %`."""
+    if value is None:
+        return "–"
+    hundred = value * 100
+    return f"{hundred:.1f} %" if 0 < hundred < 10 else f"{hundred:.0f} %"
+
+
+def trimmed(text: str) -> str:
+    """A number on an axis: `8 s` for `8.00 s`, `2.5` for `2.50`."""
+    return re.sub(r"(\.\d*?)0+(?=\D|$)", lambda found: found[1].rstrip("."), text)
+
+
+def short_id(text: str) -> str:
+    """An id with its middle left out: `01a2b3c4…f00d`."""
+    return text if len(text) <= 14 else f"{text[:8]}…{text[-4:]}"
