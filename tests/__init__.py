@@ -1,0 +1,1 @@
+"""The tests mirror the packages; those of the whole system have folders of their own."""

@@ -1,0 +1,192 @@
+"""`core.http`: what it sends, what it refuses, what it bounds.  A real server on this host answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from orchestrator.builtin_handlers.http import HttpFailed, http, is_public
+from orchestrator.conf import conf
+from orchestrator.handlers import Abort, StepContext
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers with what it was sent; some paths misbehave."""
+
+    def do_GET(self) -> None:
+        parts = self.path.split("/")
+        body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        if parts[1] == "status":
+            self.send_response(int(parts[2]))
+            self.end_headers()
+        elif parts[1] == "to":
+            self.send_response(int(parts[2]))
+            self.send_header("Location", "/" + "/".join(parts[3:]))
+            self.end_headers()
+        elif parts[1] == "away":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/seen")  # type: ignore[attr-defined]
+            self.end_headers()
+        elif parts[1] == "big":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x" * 5000)
+        elif parts[1] == "zipped":
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+        else:
+            sent = {k.lower(): v for k, v in self.headers.items()}
+            seen = {"method": self.command, "path": self.path, "headers": sent, "body": body}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"seen": seen, "big": 2**64}).encode())
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{found.server_port}"
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+@pytest.fixture
+def allow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    def setting(private: bool = True, hosts: str = "") -> None:
+        monkeypatch.setenv("ORCHESTRATOR_HTTP_ALLOW_PRIVATE", str(private))
+        monkeypatch.setenv("ORCHESTRATOR_HTTP_ALLOW", hosts)
+        conf.cache_clear()
+
+    yield setting
+    conf.cache_clear()
+
+
+def call(url: str, **args: Any) -> dict[str, Any]:
+    ctx = StepContext("t", UUID(int=1), "s", None, 1, {})
+    return asyncio.run(http(ctx, url=url, **args))
+
+
+def test_get_and_post(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    answer = call(f"{server}/a?b=c", headers={"X-One": "1"})
+    assert (answer["status"], answer["json"]["big"]) == (200, 2**64)
+    seen = answer["json"]["seen"]
+    assert (seen["method"], seen["path"], seen["headers"]["x-one"]) == ("GET", "/a?b=c", "1")
+    assert seen["headers"]["host"] == server.removeprefix("http://")
+    assert seen["headers"]["idempotency-key"].endswith(":s")
+    posted = call(server, method="post", json={"n": 2**64})["json"]["seen"]
+    assert (posted["method"], posted["body"]) == ("POST", '{"n":18446744073709551616}')
+    assert call(server, method="POST", body="plain")["json"]["seen"]["body"] == "plain"
+
+
+def test_statuses(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    with pytest.raises(HttpFailed, match="503"):
+        call(f"{server}/status/503")
+    assert call(f"{server}/status/404", expect=[404])["status"] == 404
+    with pytest.raises(HttpFailed):
+        call(server, expect=[404])
+
+
+def test_redirects(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    kept = call(f"{server}/to/307/seen", method="POST", body="x")["json"]["seen"]
+    assert (kept["method"], kept["body"]) == ("POST", "x")
+    turned = call(f"{server}/to/303/seen", method="POST", body="x")["json"]["seen"]
+    assert (turned["method"], turned["body"]) == ("GET", "")
+    with pytest.raises(HttpFailed, match="redirects"):
+        call(f"{server}/to/302/to/302/to/302/to/302/to/302/to/302/seen")
+
+
+def test_secrets_stay_with_their_host(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    headers = {"Authorization": "secret", "X-Other": "kept"}
+    here = call(f"{server}/to/302/seen", headers=headers)["json"]["seen"]["headers"]
+    assert here["authorization"] == "secret"
+    there = call(f"{server}/away", headers=headers)["json"]["seen"]["headers"]
+    assert "authorization" not in there
+    assert there["x-other"] == "kept"
+
+
+def test_bounds(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    assert len(call(f"{server}/big")["body"]) == 5000
+    with pytest.raises(Abort, match="larger"):
+        call(f"{server}/big", max_bytes=4999)
+    with pytest.raises(Abort, match="compressed"):
+        call(f"{server}/zipped")
+
+
+def test_private_addresses_are_refused(server: str, allow: Callable[..., None]) -> None:
+    allow(private=False)
+    for url in (server, "http://localhost/", "http://[::1]/", "http://[::ffff:10.0.0.1]/"):
+        with pytest.raises(Abort, match="private address"):
+            call(url)
+
+
+def test_hosts_off_the_list_are_refused(server: str, allow: Callable[..., None]) -> None:
+    allow(hosts="api.example.org, 127.0.*")
+    assert call(server)["status"] == 200
+    with pytest.raises(Abort, match="not among the hosts"):
+        call("http://localhost/")
+    with pytest.raises(Abort, match="not among the hosts"):
+        call(f"{server}/away")  # a redirect is judged too
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"url": "ftp://example.org/"},
+        {"url": "http://"},
+        {"url": "http://user:pw@example.org/"},
+        {"url": "http://a\nb"},
+        {"url": "http://example.org", "method": "TRACE"},
+        {"url": "http://example.org", "body": "x", "json": 1},
+        {"url": "http://example.org", "timeout": "soon"},
+    ],
+)
+def test_nonsense_is_not_retried(args: dict[str, Any]) -> None:
+    with pytest.raises(Abort):
+        call(**args)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::1", False),
+        ("fd00::1", False),
+        ("fe80::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::5db8:d822", True),
+        ("2002:7f00:1::1", False),
+        ("2001:0:5ef5:79fb::1", False),
+    ],
+)
+def test_is_public(address: str, public: bool) -> None:
+    assert is_public(ip_address(address)) is public

@@ -1,0 +1,159 @@
+"""The socket of a page: who may open it, what it sends, when it closes."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from importlib import import_module
+from typing import Any
+from uuid import UUID
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels.routing import URLRouter
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from pytest_django import Settings
+
+from dashboard.live import consumer
+from dashboard.live.page import Page
+from dashboard.pages import PAGES
+from dashboard.routing import websocket_urlpatterns
+from orchestrator.broadcast import tell
+from tenants.models import Membership
+from tests.dashboard.conftest import House
+from tests.dashboard.sockets import Socket
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Sessions = import_module(settings.SESSION_ENGINE).SessionStore
+
+
+@pytest.fixture(autouse=True)
+def in_memory_layer(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    channel_layers.backends.clear()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for access at every push, so that a test need not wait for it."""
+    monkeypatch.setattr(consumer, "ACCESS_S", 0.0)
+    monkeypatch.setattr(consumer, "HEARTBEAT_S", 0.1)
+
+
+def socket(path: str, user: Any = None) -> Socket:
+    session = Sessions()
+    session["who"] = "test"
+    session.save()
+    router = URLRouter(websocket_urlpatterns)
+    return Socket(router, path, user=user or AnonymousUser(), session=session)
+
+
+async def opened(house: House, path: str, role: str | None = "viewer") -> Socket:
+    user = await sync_to_async(house.user)(role)
+    live = await sync_to_async(socket)(path, user)
+    assert await live.open() is None
+    return live
+
+
+@pytest.mark.parametrize(
+    ("path", "role"),
+    [
+        ("/ws/t/mill/overview", None),
+        ("/ws/t/other/overview", "viewer"),
+        ("/ws/t/mill/nonsense", "viewer"),
+    ],
+)
+async def test_strangers_are_refused(house: House, path: str, role: str | None) -> None:
+    user = await sync_to_async(house.user)(role)
+    live = await sync_to_async(socket)(path, user)
+    assert await live.open() == 4404
+
+
+async def test_the_signed_out_are_refused(house: House) -> None:
+    live = await sync_to_async(socket)("/ws/t/mill/overview")
+    assert await live.open() == 4401
+
+
+@pytest.mark.parametrize("page", ["overview", "runs", "workflows", "workflow/import"])
+async def test_a_snapshot_comes_first(house: House, page: str) -> None:
+    live = await opened(house, f"/ws/t/mill/{page}?window=15m")
+    names = PAGES[page.partition("/")[0]].sections
+    text = await live.section(names[0])
+    assert all(f'id="section-{name}"' in text for name in names)
+    await live.leave()
+
+
+async def test_a_change_is_sent_and_only_what_changed(house: House) -> None:
+    run_id: UUID = await sync_to_async(house.run)()
+    live = await opened(house, f"/ws/t/mill/run/{run_id}")
+    assert "is-queued" in await live.section("head")
+    await sync_to_async(house.engine.claim)()
+    await tell(house.tenant.pk, [run_id], 9)
+    text = await live.section("head")
+    assert "is-running" in text
+    assert "section-banner" not in text
+    await live.leave()
+
+
+async def test_another_run_does_not_touch_a_run_page() -> None:
+    page: Page = PAGES["run"]
+    assert page.concerns({"run_id": "a"}, ["a", "b"])
+    assert page.concerns({"run_id": "a"}, None)
+    assert not page.concerns({"run_id": "a"}, ["b"])
+    assert PAGES["overview"].concerns({}, ["b"])
+
+
+async def test_a_heartbeat_comes_when_nothing_changes(house: House, quick: None) -> None:
+    run_id: UUID = await sync_to_async(house.run)()
+    live = await opened(house, f"/ws/t/mill/run/{run_id}?tab=data")
+    await live.section("head")
+    async with asyncio.timeout(5):
+        while await live.text() != '{"heartbeat": true}':
+            pass
+    await live.leave()
+
+
+async def test_who_is_no_member_any_more_is_closed_out(house: House, quick: None) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    await sync_to_async(Membership.objects.all().delete)()
+    assert await live.closed() == 4404
+
+
+async def test_who_signs_out_is_closed_out(house: House, quick: None) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    await sync_to_async(live.scope["session"].flush)()
+    assert await live.closed() == 4401
+
+
+async def test_a_foreign_run_closes_the_socket(house: House) -> None:
+    live = await opened(house, "/ws/t/mill/run/01a1fc6c-9ead-7127-af4c-71f35e8c8db8")
+    assert await live.closed() == 4404
+
+
+async def test_changes_are_coalesced(house: House) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    for nr in range(20):
+        await tell(house.tenant.pk, [], nr)
+    assert await live.silence(0.2)
+    await live.leave()
+
+
+async def test_a_later_page_of_runs_is_pushed_too(house: House) -> None:
+    for _ in range(52):
+        await sync_to_async(house.run)()
+    client = await sync_to_async(house.client)("operator")
+    answer = await sync_to_async(client.get)("/t/mill/runs/?state=queued")
+    href = re.search(r'rel="next" href="(\?[^"]+)"', answer.content.decode())
+    assert href is not None
+    query = html.unescape(href[1])
+    live = await opened(house, f"/ws/t/mill/runs{query}")
+    text = await live.section("rows")
+    assert 'href="?state=queued">Newest' in text
+    assert text.count("data-run=") == 2
+    await live.leave()

@@ -1,0 +1,60 @@
+"""What is old goes, and only that."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection as django_connection
+
+from orchestrator import store
+from orchestrator.models import IdempotencyKey, Run, StepRun
+from orchestrator.services.runs import submit_run
+from orchestrator.services.workflows import publish_workflow
+from orchestrator.store import clock
+from tenants.actors import SYSTEM
+from tenants.services import create_tenant
+from tests.engine import Engine
+
+
+def age(run: Run, days: int) -> None:
+    """Let a run be older."""
+    with django_connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE run SET created_at = created_at - make_interval(days => %s),"
+            " started_at = started_at - make_interval(days => %s),"
+            " finished_at = finished_at - make_interval(days => %s) WHERE id = %s",
+            [days, days, days, run.pk],
+        )
+
+
+@pytest.mark.django_db
+def test_old_ended_runs_go_with_their_steps_and_keys_and_young_or_open_ones_stay() -> None:
+    tenant = create_tenant(slug="t", actor=SYSTEM)
+    document = {"steps": [{"name": "a", "handler": "core.echo", "args": {}}]}
+    publish_workflow(tenant=tenant, name="w", document=document, actor=SYSTEM)
+    runs = {}
+    for key in ("old", "young", "open"):
+        made = submit_run(tenant=tenant, workflow="w", body={}, key=key, actor=SYSTEM)
+        runs[key] = Run.objects.get(pk=made.run_id)
+        if key != "open":
+            Engine().run_all()
+    age(runs["old"], 40)
+    age(runs["open"], 40)
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 0
+    left = {runs["young"].pk, runs["open"].pk}
+    assert set(Run.objects.values_list("pk", flat=True)) == left
+    assert set(StepRun.objects.values_list("run_id", flat=True)) == left
+    assert set(IdempotencyKey.objects.values_list("key", flat=True)) == {"young", "open"}
+
+
+@pytest.mark.django_db
+def test_events_have_partitions_ahead_and_old_ones_are_dropped() -> None:
+    connection = store.connection()
+    clock.make_partitions(connection, days_ahead=3)
+    assert clock.make_partitions(connection, days_ahead=3) == 0
+    assert clock.make_partitions(connection, days_ahead=5) == 2
+    assert clock.drop_partitions(connection, days=14) == 0
+    connection.execute(
+        "CREATE TABLE event_20200101 PARTITION OF event FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+    )
+    assert clock.drop_partitions(connection, days=14) == 1

@@ -1,0 +1,152 @@
+"""Handlers for tests: small, and each shows one behaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import Any
+from uuid import UUID
+
+from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, StepContext, handler
+
+_snoozed: set[UUID] = set()
+"""Runs that this process has snoozed."""
+
+
+@handler("test.noop")
+async def noop(ctx: StepContext) -> dict[str, int]:
+    """Do nothing."""
+    return {"ok": 1}
+
+
+@handler("test.echo")
+async def echo(ctx: StepContext, *, value: Any) -> Any:
+    """Give back."""
+    return value
+
+
+@handler("test.facts")
+async def facts(ctx: StepContext) -> dict[str, Any]:
+    """What the context says."""
+    return {
+        "tenant": ctx.tenant, "run_id": str(ctx.run_id), "step": ctx.step, "index": ctx.index,
+        "attempt": ctx.attempt, "labels": ctx.labels, "key": ctx.idempotency_key, "pid": os.getpid(),
+    }  # fmt: skip
+
+
+@handler("test.square")
+async def square(ctx: StepContext, *, value: int) -> int:
+    """Square, exactly."""
+    return value * value
+
+
+@handler("test.mix")
+async def mix(ctx: StepContext, *, values: list[int]) -> int:
+    """The product."""
+    product = 1
+    for value in values:
+        product *= value
+    return product
+
+
+@handler("test.sleep")
+async def sleep(ctx: StepContext, *, ms: float) -> dict[str, int]:
+    """Wait, without a thread."""
+    await asyncio.sleep(ms / 1000)
+    return {"ok": 1}
+
+
+@handler("test.block")
+def block(ctx: StepContext, *, ms: float) -> dict[str, int]:
+    """Wait, in a thread."""
+    time.sleep(ms / 1000)
+    return {"ok": 1}
+
+
+@handler("test.block_politely")
+def block_politely(ctx: StepContext, *, ms: float) -> str:
+    """Wait in a thread, and look whether to end."""
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        if ctx.cancelled:
+            return "cancelled"
+        time.sleep(0.01)
+    return "done"
+
+
+@handler("test.stubborn")
+async def stubborn(ctx: StepContext, *, ms: float) -> str:
+    """Wait, and ignore being cancelled."""
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+    return "done"
+
+
+@handler("test.spin", queue="cpu")
+def spin(ctx: StepContext, *, ms: float) -> int:
+    """Compute for so long, deaf to everything."""
+    end, turns = time.monotonic() + ms / 1000, 0
+    while time.monotonic() < end:
+        turns += 1
+    return os.getpid()
+
+
+@handler("test.die")
+def die(ctx: StepContext, *, until_attempt_file: str = "") -> str:
+    """Kill the process; with a file, only until it exists."""
+    if until_attempt_file:
+        if os.path.exists(until_attempt_file):
+            return "alive"
+        with open(until_attempt_file, "w", encoding="utf-8"):
+            pass
+    os._exit(9)
+
+
+@handler("test.fail")
+async def fail(
+    ctx: StepContext, *, message: str = "broken", until: int = 1_000_000, kind: str = "value"
+) -> int:
+    """Raise until the given attempt, which succeeds with its number."""
+    if ctx.attempt < until:
+        raise {"value": ValueError, "key": KeyError, "lookup": LookupError}[kind](message)
+    return ctx.attempt
+
+
+@handler("test.say")
+async def say(ctx: StepContext, *, word: str, returned: bool = False) -> Any:
+    """One of the directives, raised or returned."""
+    first = ctx.attempt == 1
+    answers: dict[str, BaseException] = {
+        "abort": Abort("no use"),
+        "retry": Retry("once more", after="50ms"),
+        "skip": Skip("not needed"),
+        "snooze": Snooze("100ms"),
+        "continue": Continue({"went": "on"}),
+    }
+    if word == "snooze":
+        if ctx.run_id in _snoozed:
+            return {"attempt": ctx.attempt}
+        _snoozed.add(ctx.run_id)
+    if word == "retry" and not first:
+        return {"attempt": ctx.attempt}
+    if returned:
+        return answers[word]
+    raise answers[word]
+
+
+@handler("test.bad_output")
+async def bad_output(ctx: StepContext, *, kind: str) -> Any:
+    """Something that is not JSON."""
+    return {"nan": float("nan"), "set": {1}, "nul": "a\0b", "object": object(), "huge": 10**5000}[
+        kind
+    ]
+
+
+@handler("test.two_args")
+async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
+    """Takes `first`, and `second` if given."""
+    return first + second
