@@ -67,6 +67,6 @@ def test_a_process_that_ends_lets_its_own_slice_end_first(child: Child, tenant: 
     child.retire()
     step = StepRun.objects.get()
     assert (step.state, step.attempts, step.losses) == ("succeeded", 1, 0)
-    assert not Event.objects.filter(type="step.lost").exists()
+    assert not Event.objects.filter(run_id=step.run_id, type="step.lost").exists()
     assert Worker.objects.get().state == "gone"
     assert Worker.objects.get().refused_count == 0

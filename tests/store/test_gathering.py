@@ -21,6 +21,7 @@ from tenants.services import create_tenant
 
 LOCK = "INSERT INTO tenant_load (tenant_id) VALUES (%s) ON CONFLICT (tenant_id) DO UPDATE SET seq = tenant_load.seq"
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'millrace test'"
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace test' AND wait_event_type = 'Lock'"
 WAITING = f"{CONNECTED} AND wait_event_type = 'Lock'"
 
 
@@ -36,9 +37,11 @@ def version_id(tenant: Tenant) -> int:
     return WorkflowVersion.objects.get().pk
 
 
-def submit_at_once(tenant: Tenant, runs: Sequence[NewRun]) -> list[Future[Submitted]]:
+def submit_at_once(
+    tenant: Tenant, runs: Sequence[NewRun], *, killed: int = 0
+) -> list[Future[Submitted]]:
     """Submit each from a thread of its own, while the tenant's mutex is held; the first is at it
-    before the others come."""
+    before the others come.  So many times the database ends the connection of whoever is at it."""
 
     def one(run: NewRun) -> Submitted:
         with connect(name="test") as connection:
@@ -53,6 +56,11 @@ def submit_at_once(tenant: Tenant, runs: Sequence[NewRun]) -> list[Future[Submit
                 futures += [threads.submit(one, run) for run in runs[1:]]
                 until(watcher, CONNECTED, len(runs))
                 until(watcher, WAITING, 1)  # the others wait outside
+                for _ in range(killed):
+                    until(watcher, WAITING, 1)
+                    (pid,) = watcher.execute(BLOCKED).fetchone() or (0,)
+                    watcher.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                    until(watcher, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}", 0)
         return futures
 
 
@@ -93,3 +101,20 @@ def test_a_bad_one_harms_no_other(tenant: Tenant, version_id: int) -> None:
     assert [future.result().results[0].run_id for future in good] == [run.id for run in runs[:6]]
     assert isinstance(bad.exception(), psycopg.IntegrityError)
     assert Run.objects.count() == 6
+
+
+def test_a_lost_connection_fails_those_that_went_with_it(tenant: Tenant, version_id: int) -> None:
+    runs = [new(version_id) for _ in range(6)]
+    futures = submit_at_once(tenant, runs, killed=1)
+    errors = [future.exception() for future in futures]
+    assert isinstance(errors[0], psycopg.OperationalError)
+    assert errors[1:] == [None] * 5, "the next one goes ahead with the others"
+    assert Run.objects.count() == 5
+
+
+def test_whoever_went_with_a_lost_connection_is_told(tenant: Tenant, version_id: int) -> None:
+    futures = submit_at_once(tenant, [new(version_id) for _ in range(6)], killed=2)
+    errors = [future.exception() for future in futures]
+    assert all(isinstance(error, psycopg.OperationalError) for error in errors)
+    assert len({id(error) for error in errors}) == 6, "each has an error of its own to raise"
+    assert Run.objects.count() == 0
