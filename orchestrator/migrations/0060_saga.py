@@ -6,64 +6,105 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('orchestrator', '0021_names'),
-        ('tenants', '0002_names'),
+        ("orchestrator", "0021_names"),
+        ("tenants", "0002_names"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='VersionCall',
+            name="VersionCall",
             fields=[
-                ('pk', models.CompositePrimaryKey('version', 'ordinal', 'batch', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('ordinal', models.IntegerField()),
-                ('batch', models.IntegerField()),
-                ('handler_id', models.IntegerField()),
-                ('queue', models.TextField()),
-                ('needs', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), size=None)),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "version",
+                        "ordinal",
+                        "batch",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("ordinal", models.IntegerField()),
+                ("batch", models.IntegerField()),
+                ("handler_id", models.IntegerField()),
+                ("queue", models.TextField()),
+                (
+                    "needs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(), size=None
+                    ),
+                ),
             ],
             options={
-                'db_table': 'version_call',
+                "db_table": "version_call",
             },
         ),
         migrations.AddField(
-            model_name='run',
-            name='undo_error',
+            model_name="run",
+            name="undo_error",
             field=models.TextField(null=True),
         ),
         migrations.AddField(
-            model_name='run',
-            name='undo_finished_at',
+            model_name="run",
+            name="undo_finished_at",
             field=models.DateTimeField(null=True),
         ),
         migrations.AddField(
-            model_name='run',
-            name='undo_open',
+            model_name="run",
+            name="undo_open",
             field=models.IntegerField(db_default=0),
         ),
         migrations.AddField(
-            model_name='run',
-            name='undo_state',
+            model_name="run",
+            name="undo_state",
             field=models.TextField(null=True),
         ),
         migrations.AddField(
-            model_name='steprun',
-            name='extra_attempts',
+            model_name="steprun",
+            name="extra_attempts",
             field=models.SmallIntegerField(db_default=0),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('undo_open', 0), ('undo_state__isnull', True)), models.Q(('undo_finished_at__isnull', True), ('undo_open__gte', 0), ('undo_state', 'running')), models.Q(('undo_finished_at__isnull', False), ('undo_open', 0), ('undo_state__in', ('succeeded', 'failed'))), _connector='OR'), name='run_undo'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("undo_open", 0), ("undo_state__isnull", True)),
+                    models.Q(
+                        ("undo_finished_at__isnull", True),
+                        ("undo_open__gte", 0),
+                        ("undo_state", "running"),
+                    ),
+                    models.Q(
+                        ("undo_finished_at__isnull", False),
+                        ("undo_open", 0),
+                        ("undo_state__in", ("succeeded", "failed")),
+                    ),
+                    _connector="OR",
+                ),
+                name="run_undo",
+            ),
         ),
         migrations.AddField(
-            model_name='versioncall',
-            name='tenant',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant'),
+            model_name="versioncall",
+            name="tenant",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='versioncall',
-            name='version',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='calls', to='orchestrator.workflowversion'),
+            model_name="versioncall",
+            name="version",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="calls",
+                to="orchestrator.workflowversion",
+            ),
         ),
     ]

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import args_row
 
+from orchestrator.domain.undo import COMPENSATION
 from orchestrator.store.connect import Connection
 
 CLAIM = """

@@ -1,7 +1,7 @@
 """What a published definition is, typed and frozen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -55,7 +55,7 @@ class Call:
     args: Template
     queue: str = DEFAULT_QUEUE
     timeout: timedelta = DEFAULT_STEP_TIMEOUT
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     needs: tuple[int, ...] = ()
     secrets: frozenset[str] = frozenset()
 

@@ -51,7 +51,9 @@ def read_retry(
     if given is None:
         return _GIVEN
     return RetryPolicy(
-        max_attempts=reader.integer(given, place, "max_attempts", most_attempts, least=1, most=MOST),
+        max_attempts=reader.integer(
+            given, place, "max_attempts", most_attempts, least=1, most=MOST
+        ),
         delay=reader.duration(given, place, "delay", _GIVEN.delay, zero=True),
         factor=reader.number(given, place, "factor", _GIVEN.factor, least=1, most=_MOST_FACTOR),
         max_delay=reader.duration(given, place, "max_delay", _GIVEN.max_delay, zero=True),
@@ -96,9 +98,7 @@ def read_call(
     return Call(handler, reader.arguments(raw, place, allow))
 
 
-def read_compensate(
-    reader: Reader, raw: Raw, place: str, handlers: Handlers | None
-) -> Call | None:
+def read_compensate(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> Call | None:
     """A step's `compensate`: `{handler, args, retry}`, one attempt unless `retry` gives more."""
     return _read_called(reader, raw, place, "compensate", roots.COMPENSATE, handlers, _ONCE)
 
