@@ -27,6 +27,24 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="calls",
+                        to="orchestrator.workflowversion",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
                 ("ordinal", models.IntegerField()),
                 ("batch", models.IntegerField()),
                 ("handler_id", models.IntegerField()),
@@ -85,26 +103,6 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="run_undo",
-            ),
-        ),
-        migrations.AddField(
-            model_name="versioncall",
-            name="tenant",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="+",
-                to="tenants.tenant",
-            ),
-        ),
-        migrations.AddField(
-            model_name="versioncall",
-            name="version",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="calls",
-                to="orchestrator.workflowversion",
             ),
         ),
     ]
