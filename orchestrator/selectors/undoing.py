@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from orchestrator import store
 from orchestrator.domain.undo import UNDO
@@ -43,11 +43,14 @@ def step_undos(
     }
 
 
-def undo_rows(*, tenant: Tenant, run_id: UUID, version_id: int) -> dict[str, dict[str, object]]:
-    """The undos of a run by their steps' names, with what the step runs do not say of them:
+def undo_rows(
+    *, tenant: Tenant, run_id: UUID, version_id: int, names: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """The undos of these steps of a run by their names, with what the step runs do not say of them:
     `{handler, state, attempt, max_attempts, waiting}`."""
     graph = version_graph(version_id)
-    rows = list(_rows(tenant, run_id))
+    ordinals = [graph.ordinals[name] for name in names]
+    rows = list(_rows(tenant, run_id).filter(ordinal__in=ordinals))
     waiting = explain(tenant=tenant, steps=rows)
     return {
         graph.steps[row.ordinal].name: {
@@ -59,6 +62,14 @@ def undo_rows(*, tenant: Tenant, run_id: UUID, version_id: int) -> dict[str, dic
         }
         for row in rows
     }
+
+
+def undo_counts(*, tenant: Tenant, run_id: UUID) -> tuple[int, int]:
+    """How many undos of a run have ended, and how many there are."""
+    counts = _rows(tenant, run_id).aggregate(
+        ended=Count("pk", filter=Q(finished_at__isnull=False)), total=Count("pk")
+    )
+    return counts["ended"], counts["total"]
 
 
 def undoable_steps(*, tenant: Tenant, run_id: UUID, version_id: int) -> list[str]:

@@ -104,7 +104,7 @@ def test_compensations_and_undos_have_queues_timeouts_and_policies_of_their_own(
     assert b.depends_on == ("a",), "a step that they refer to comes before"
     assert b.needs == ()
     assert (b.undo.queue, b.undo.timeout) == ("cpu", timedelta(seconds=9))
-    assert (b.undo.retry, b.undo.secrets) == (RetryPolicy(max_attempts=5), {"KEY"})
+    assert (b.undo.retry, b.undo.secrets) == (RetryPolicy(max_attempts=5), frozenset({"KEY"}))
     assert c.compensate is not None
     assert c.undo is not None
     assert c.compensate.retry.max_attempts == 3

@@ -244,7 +244,7 @@ def test_a_step_that_outlives_its_timeout_is_undone_when_its_code_has_ended(
     )
     (line,) = noted(notes)
     assert line["uncertain"] is True
-    began = [e["at"] for e in tenant.events(run["id"]) if (e["data"] or {}).get("undo")][0]
+    began = next(e["at"] for e in tenant.events(run["id"]) if (e["data"] or {}).get("undo"))
     assert began > row["finished_at"]
 
 
