@@ -54,7 +54,7 @@ def test_undo_once(api: Api, run_id: str, engine: Engine, tenant: Tenant) -> Non
     entries = AuditEntry.objects.filter(tenant=tenant, action="run.undo")
     assert [entry.target for entry in entries] == [run_id]
     events = api.get(f"/runs/{run_id}/events").body["items"]
-    assert [e["actor"] for e in events if e["data"] == {"undo": True}][0].startswith("key:")
+    assert next(e["actor"] for e in events if e["data"] == {"undo": True}).startswith("key:")
 
 
 def test_what_cannot_be_undone(api: Api, run_id: str, engine: Engine) -> None:
