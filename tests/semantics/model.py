@@ -46,9 +46,9 @@ class Step:
     suspect: bool = False
     output: int | None = None
     seen: list[int | None] = field(default_factory=list)
-    """Its parents' outputs, as they were when it was claimed."""
-    kept: bool = False
-    """Whether it will see the same again: an attempt has ended and is to be repeated."""
+    """Its parents' outputs, as its present attempt has them."""
+    kept: list[int | None] | None = None
+    """The same, once an attempt was put off: later ones have what the first one had."""
 
     compensates: bool = False
     undo_attempts: int = 0
@@ -122,8 +122,7 @@ class Run:
 
     def claim(self, step: Step) -> None:
         """A worker has taken it."""
-        if not step.kept:
-            step.seen = [parent.output for parent in step.parents]
+        step.seen = step.kept or [parent.output for parent in step.parents]
         step.state, step.started = "running", True
         self.state = "running"
 
@@ -287,7 +286,8 @@ class Run:
         if self._stops(step):
             self._end(step, "cancelled")
         else:
-            step.state, step.kept = "waiting", True
+            step.state = "waiting"
+            step.kept = step.seen
 
     def _give_up(self, step: Step) -> None:
         if step.on_error is None:
@@ -307,7 +307,7 @@ class Run:
         A failed step with a compensation has not ended."""
         saved = [step for step in ended if self._may_compensate(step)]
         for step in saved:
-            step.state, step.compensation, step.kept = "waiting", Call("compensate"), False
+            step.state, step.compensation, step.kept = "waiting", Call("compensate"), None
         ended = [step for step in ended if step not in saved]
         while ended:
             for step in ended:
@@ -347,7 +347,7 @@ class Run:
             self._tell(asked)
 
     def _finish(self) -> None:
-        if self.state in TERMINAL or any(step.state not in TERMINAL for step in self.steps):
+        if self.state in TERMINAL or not all(step.told for step in self.steps):
             return
         if self.undo:
             return
