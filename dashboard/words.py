@@ -43,6 +43,7 @@ REASONS = {
     "no_worker": "no live worker can run it",
     "queue": "in the queue",
     "retry": "before its next attempt",
+    "compensate": "its compensation decides what becomes of it",
     "snooze": "until it asked to be called again",
     "upstream_failed": "a step before it failed",
     "upstream_skipped": "a step before it was skipped",

@@ -92,12 +92,22 @@ class StepContext:
     attempt: int
     """Counts from 1."""
     labels: dict[str, str]
+    uncertain: bool = False
+    """In an undo: whether it is unknown how far the step came (it was cut off, or its process died)."""
+    _part: str = ""
+    """What is called of the step besides its handler: `undo`, `compensate:<attempt>`."""
     _stop: Stop = field(default_factory=Stop, repr=False)
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of a step run: give it to services that deduplicate."""
-        return f"{self.run_id}:{self.step}" + ("" if self.index is None else f":{self.index}")
+        """The same for all attempts of a step run: give it to services that deduplicate.
+
+        A step's undo has its own, and so has its compensation after each attempt."""
+        return (
+            f"{self.run_id}:{self.step}"
+            + ("" if self.index is None else f":{self.index}")
+            + (f":{self._part}" if self._part else "")
+        )
 
     @property
     def cancelled(self) -> bool:

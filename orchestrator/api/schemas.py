@@ -118,6 +118,14 @@ class StepCounts(Schema):
     cancelled: int
 
 
+class UndoView(Schema):
+    """What became of undoing a run or a step; null where that has not been begun."""
+
+    state: Literal["running", "succeeded", "failed"]
+    error: Json
+    finished_at: datetime | None
+
+
 class Run(Schema):
     """One execution of a version."""
 
@@ -137,7 +145,7 @@ class Run(Schema):
     paused_at: datetime | None
     deadline: datetime | None
     closing: Literal["cancel", "fail_fast", "timeout", "deadline"] | None
-    undo: Json
+    undo: UndoView | None
     parent: Json
 
 
@@ -147,6 +155,7 @@ class Waiting(Schema):
     reason: Literal[
         "retry",
         "snooze",
+        "compensate",
         "connections",
         "total_connections",
         "max_parallel",
@@ -180,7 +189,7 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
-    undo: Json
+    undo: UndoView | None
 
 
 class Attempt(Schema):
@@ -217,6 +226,7 @@ class GraphNode(Schema):
     ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    undo: UndoView | None
 
 
 class Graph(Schema):

@@ -51,6 +51,8 @@ class Helper:
                         "index": context.index,
                         "attempt": context.attempt,
                         "labels": context.labels,
+                        "uncertain": context.uncertain,
+                        "_part": context._part,
                     },
                 }
             )
@@ -129,6 +131,8 @@ def _result(message: dict[str, object]) -> object:
     after = message.get("after_s")
     if word == "value":
         return Encoded(text)
+    if word == "continue":
+        return Encoded(text, continues=True)
     if word == "abort":
         return Abort(text)
     if word == "retry":

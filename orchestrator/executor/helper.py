@@ -68,8 +68,9 @@ def _run(message: dict[str, object], stop: Stop) -> dict[str, object]:
 
 
 def _describe(value: object) -> dict[str, object]:
+    word = "value"
     if isinstance(value, Continue):
-        value = value.value
+        word, value = "continue", value.value
     if isinstance(value, Abort):
         return {"word": "abort", "text": str(value)}
     if isinstance(value, Retry):
@@ -82,7 +83,7 @@ def _describe(value: object) -> dict[str, object]:
     if not isinstance(value, BaseException):
         try:
             return {
-                "word": "value",
+                "word": word,
                 "text": jsonvalue.encode(value, max_bytes=conf().payload_bytes),
             }
         except (jsonvalue.NotJson, jsonvalue.TooBig) as error:

@@ -17,7 +17,8 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke
+from orchestrator.domain.undo import UNDO
+from orchestrator.executor import control, invoke, saga
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.plans import StepPlan
@@ -106,7 +107,7 @@ class Slice:
         if isinstance(result, HelperLost):
             fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
-        return invoke.conclude(
+        return saga.conclude(
             flight.plan,
             claimed,
             result,
@@ -177,7 +178,7 @@ class Slice:
         now = time.monotonic()
         for flight in self.flights:
             late = closing_runs.get(flight.claimed.run_id)
-            if late is None or flight.ending is not None:
+            if late is None or flight.ending is not None or flight.claimed.batch == UNDO:
                 continue
             if flight.plan.step.trigger_rule != "always" or late:
                 self._end(flight, "cancel", now)
@@ -279,7 +280,7 @@ class Slice:
                     control.decide(plan, claimed, max_bytes=self.conf.payload_bytes)
                 )
                 continue
-            step = plan.steps[claimed.ordinal]
+            step = plan.of(claimed)
             if claimed.lazy:
                 claimed = work.fetch_inputs(self.child.connection(), claimed, step.step.needs)
             try:
@@ -304,6 +305,7 @@ class Slice:
         self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
     ) -> Flight:
         stop = Stop()
+        part, uncertain = saga.part(claimed)
         context = StepContext(
             tenant=tenant,
             run_id=claimed.run_id,
@@ -311,6 +313,8 @@ class Slice:
             index=None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
+            uncertain=uncertain,
+            _part=part,
             _stop=stop,
         )
         flight = Flight(claimed, step, context, stop, args)

@@ -5,7 +5,7 @@ from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
-from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
+from orchestrator.models.workflows import VersionCall, VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
     "Control",
@@ -20,6 +20,7 @@ __all__ = [
     "ServerLoad",
     "StepRun",
     "TenantLoad",
+    "VersionCall",
     "VersionStep",
     "Worker",
     "Workflow",

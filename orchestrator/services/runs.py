@@ -115,6 +115,9 @@ def _row(
         finished_at=None,
         deadline_at=new.deadline_at,
         closing=None,
+        undo_state=None,
+        undo_error=None,
+        undo_finished_at=None,
     )
 
 
@@ -150,7 +153,10 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
     if closed:
         record(tenant=tenant, actor=actor, action="run.cancel", target=str(run.pk))
     else:
-        run.refresh_from_db(fields=["state"])
+        run.refresh_from_db(fields=["state", "undo_state"])
         if run.state in TERMINAL_RUN:
             raise StateConflict(state=run.state, action="cancel")
+        if run.undo_state is not None:
+            message = "The run has failed and is being undone; that cannot be cancelled."
+            raise StateConflict(message, state=run.state, action="cancel")
     return run.pk

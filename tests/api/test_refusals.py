@@ -99,11 +99,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "heartbeat": ({"handler": "core.echo", "heartbeat": "5s"}, "/steps/0/heartbeat"),
     "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
-    "compensate": (
-        {"handler": "core.echo", "compensate": {"handler": "core.echo"}},
-        "/steps/0/compensate",
-    ),
-    "undo": ({"handler": "core.echo", "undo": {"handler": "core.echo"}}, "/steps/0/undo"),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),

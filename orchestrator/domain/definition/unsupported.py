@@ -11,8 +11,6 @@ _OF_STEPS = (
     "heartbeat",
     "pool",
     "map",
-    "compensate",
-    "undo",
     "cache",
     "repeat",
 )
