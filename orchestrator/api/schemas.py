@@ -180,6 +180,8 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
+    progress: Json
+    heartbeat_at: datetime | None
     undo: Json
 
 

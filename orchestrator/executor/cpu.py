@@ -51,6 +51,7 @@ class Helper:
                         "index": context.index,
                         "attempt": context.attempt,
                         "labels": context.labels,
+                        "progress": context.progress,
                     },
                 }
             )
@@ -111,9 +112,18 @@ class Helper:
 
     def _read(self, process: subprocess.Popen[bytes], lines: IO[bytes]) -> None:
         for line in lines:
-            self._land(_result(json.loads(line)))
+            message = json.loads(line)
+            if message["word"] == "beat":
+                self._beat(message["text"])
+            else:
+                self._land(_result(message))
         process.wait()
         self._land(HelperLost(f"its process ended with {process.returncode}"))
+
+    def _beat(self, text: str | None) -> None:
+        with self._lock:
+            if self._flight is not None:
+                self._flight.pulse.beat(text)
 
     def _land(self, result: object) -> None:
         with self._lock:

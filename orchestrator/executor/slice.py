@@ -20,8 +20,9 @@ from orchestrator import dispatch
 from orchestrator.executor import control, invoke
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
+from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.plans import StepPlan
-from orchestrator.handlers import StepContext, Stop
+from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import closing, work
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
@@ -37,6 +38,7 @@ ASYNC_SLACK_S = 0.1
 """A cancelled coroutine ends within a turn of its loop; after this its outcome is written without it."""
 STUCK_S = 2.0
 """Code that still runs so long after it was cut off makes its process retire."""
+TIMEOUTS = ("timeout", "heartbeat_timeout")
 LOST = '{"code":"lost","message":"The process that ran this step died 3 times.","type":null}'
 
 
@@ -51,6 +53,7 @@ class Slice:
         self.completions: list[Completion] = []
         self.verdicts: list[Verdict] = []
         self.released: list[Claimed] = []
+        self.heartbeats = Heartbeats(child)
         self.woke_at = 0.0
         self.polled_at = 0.0
         self.draining_since: float | None = None
@@ -69,6 +72,8 @@ class Slice:
     def _turn(self) -> bool:
         self._settle()
         self._watch()
+        if not self.heartbeats.flush(self.flights):
+            return True
         wanted = self._wanted()
         claimed = self._exchange(wanted)
         if claimed:
@@ -92,12 +97,13 @@ class Slice:
             if flight not in self.flights:
                 continue
             del self.flights[flight]
+            self.heartbeats.landed(flight)
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
             self.completions.append(self._conclude(flight, result))
 
     def _conclude(self, flight: Flight, result: object) -> Completion:
         claimed, seconds = flight.claimed, flight.seconds
-        if flight.ending == "timeout":
+        if flight.ending in TIMEOUTS:
             result = _timeout(flight)
         elif flight.ending == "drain" and isinstance(result, BaseException):
             return Completion(claimed, "ready", seconds, counts=False)
@@ -123,6 +129,9 @@ class Slice:
         for flight in list(self.flights):
             if flight.ending is None and flight.deadline <= now:
                 self._end(flight, "timeout", now)
+            silent_at = flight.silent_at
+            if flight.ending is None and silent_at is not None and silent_at <= now:
+                self._end(flight, "heartbeat_timeout", now)
             if flight.cut_at and flight.cut_at <= now:
                 self._cut(flight, now)
         if not self.retiring and any(now - flight.cut_at > STUCK_S for flight in self.stuck):
@@ -137,14 +146,14 @@ class Slice:
         flight.ending = why
         flight.stop.asked = True
         kind = flight.plan.kind
-        if why == "timeout":
+        if why in TIMEOUTS:
             grace = ASYNC_SLACK_S if kind == "async" else 0.0
         else:
             grace = self.conf.grace_s
         flight.cut_at = now + grace
         if kind == "async":
             self.child.loop.cancel(flight)
-        elif kind == "cpu" and why != "timeout":
+        elif kind == "cpu" and why not in TIMEOUTS:
             self.child.helper.cancel(flight)
 
     def _cut(self, flight: Flight, now: float) -> None:
@@ -157,6 +166,7 @@ class Slice:
             self.child.threads.cut(flight)
         del self.flights[flight]
         self.stuck[flight] = None
+        self.heartbeats.landed(flight)
         flight.seconds = now - flight.started
         completion = self._conclude(flight, invoke.Fault("cancelled", "cut off", retry=False))
         completion.held = True
@@ -223,6 +233,7 @@ class Slice:
                 logger.warning("%s late results were refused", len(late))
             self._poll()
             self.child.plans.need(connection, (c.version_id for c in claimed))
+            self.heartbeats.read(connection, claimed)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
             return []
@@ -311,7 +322,9 @@ class Slice:
             index=None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
+            progress=self.heartbeats.before(claimed),
             _stop=stop,
+            _pulse=Pulse(self.heartbeats.notice),
         )
         flight = Flight(claimed, step, context, stop, args)
         flight.deadline = flight.started + step.timeout_s
@@ -322,7 +335,9 @@ class Slice:
         patience = self.conf.poll_s
         now = time.monotonic()
         for flight in self.flights:
-            at = flight.cut_at if flight.ending is not None else flight.deadline
+            at = flight.cut_at
+            if flight.ending is None:
+                at = min(flight.deadline, flight.silent_at or flight.deadline)
             if at:
                 patience = min(patience, at - now)
         return max(0.001, patience)
@@ -346,6 +361,10 @@ class Slice:
 
 
 def _timeout(flight: Flight) -> invoke.Fault:
+    allowed = flight.plan.step.heartbeat
+    if flight.ending == "heartbeat_timeout" and allowed is not None:
+        silence = f"no heartbeat for {allowed.total_seconds():g} s"
+        return invoke.Fault("heartbeat_timeout", silence, retry=True)
     return invoke.Fault(
         "timeout", f"the attempt took longer than {flight.plan.timeout_s:g} s", retry=True
     )

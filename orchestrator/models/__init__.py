@@ -1,6 +1,7 @@
 """The tables: fields, constraints, indexes.  Rules that must always hold stand in the schema."""
 
 from orchestrator.models.events import Event
+from orchestrator.models.heartbeats import Heartbeat
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
@@ -12,6 +13,7 @@ __all__ = [
     "Duty",
     "Event",
     "Handler",
+    "Heartbeat",
     "Hold",
     "IdempotencyKey",
     "Rollup",

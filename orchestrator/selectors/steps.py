@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from orchestrator.models import Run, StepRun, Worker
+from orchestrator.selectors.heartbeats import SILENT, last_beats
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
@@ -53,6 +54,7 @@ def steps_view(*, tenant: Tenant, run_id: UUID | str) -> list[dict[str, object]]
 
 def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list[dict[str, object]]:
     waiting = explain(tenant=tenant, steps=rows)
+    beats = last_beats(rows)
     workers = worker_names({row.worker_id for row in rows if row.worker_id is not None})
     return [
         {
@@ -74,6 +76,8 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
+            "progress": beats.get((row.ordinal, row.batch), SILENT).progress,
+            "heartbeat_at": beats.get((row.ordinal, row.batch), SILENT).at,
             "undo": None,
         }
         for row in rows

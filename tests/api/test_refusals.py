@@ -97,7 +97,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
         {"handler": "core.echo", "repeat": {"until": "${{ output }}", "max": 2}},
         "/steps/0/repeat",
     ),
-    "heartbeat": ({"handler": "core.echo", "heartbeat": "5s"}, "/steps/0/heartbeat"),
     "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
     "compensate": (
         {"handler": "core.echo", "compensate": {"handler": "core.echo"}},

@@ -150,3 +150,49 @@ async def bad_output(ctx: StepContext, *, kind: str) -> Any:
 async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     """Takes `first`, and `second` if given."""
     return first + second
+
+
+@handler("test.beat")
+async def beat(ctx: StepContext, *, beats: int, every_ms: float, then_silent_ms: float = 0) -> Any:
+    """Beat so often, then say nothing; the second attempt gives what it found."""
+    if ctx.attempt > 1:
+        return {"attempt": ctx.attempt, "progress": ctx.progress}
+    for number in range(beats):
+        assert await ctx.heartbeat({"done": number + 1, "big": 2**64})
+        await asyncio.sleep(every_ms / 1000)
+    await asyncio.sleep(then_silent_ms / 1000)
+    return {"attempt": ctx.attempt, "progress": ctx.progress}
+
+
+@handler("test.beat_blocking")
+def beat_blocking(ctx: StepContext, *, silent_ms: float) -> Any:
+    """Tell a progress, then be silent; the second attempt gives what it found."""
+    if ctx.attempt > 1:
+        return {"attempt": ctx.attempt, "progress": ctx.progress}
+    ctx.heartbeat({"done": 1})
+    ctx.heartbeat()  # alive, no news
+    end = time.monotonic() + silent_ms / 1000
+    while time.monotonic() < end and not ctx.cancelled:
+        time.sleep(0.01)
+    return "was not cut off"
+
+
+@handler("test.beat_until")
+def beat_until(ctx: StepContext, *, seconds: float = 30) -> Any:
+    """Beat all the time, until it should end; says how it came to its end, and where it began."""
+    begun = time.monotonic()
+    number = ctx.progress["number"] if ctx.progress else 0
+    if number:
+        return {"found": number, "attempt": ctx.attempt}
+    while time.monotonic() - begun < seconds:
+        number += 1
+        if not ctx.heartbeat({"number": number}):
+            return {"told": ctx.cancelled}
+    return "nobody said anything"
+
+
+@handler("test.beat_too_much")
+async def beat_too_much(ctx: StepContext, *, size: int) -> Any:
+    """A progress of so many bytes of JSON."""
+    ctx.heartbeat("x" * (size - 2))
+    return "kept"

@@ -8,7 +8,6 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "heartbeat",
     "pool",
     "map",
     "compensate",
