@@ -44,6 +44,7 @@ REASONS = {
     "queue": "in the queue",
     "retry": "before its next attempt",
     "snooze": "until it asked to be called again",
+    "cache": "for another step that makes its cached output",
     "upstream_failed": "a step before it failed",
     "upstream_skipped": "a step before it was skipped",
     "trigger_rule": "its trigger rule cannot hold any more",

@@ -147,6 +147,7 @@ class Waiting(Schema):
     reason: Literal[
         "retry",
         "snooze",
+        "cache",
         "connections",
         "total_connections",
         "max_parallel",
@@ -169,6 +170,7 @@ class StepRun(Schema):
     trigger_rule: str
     state: StepStates
     reason: str | None
+    cached: bool
     attempt: int
     max_attempts: int
     output: Json

@@ -1,12 +1,16 @@
-"""Control work: conditions of steps and outputs of runs, which need Python and no connection."""
+"""Control work: conditions and cache keys of steps, outputs of runs: they need Python, no connection."""
 
 from __future__ import annotations
 
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
 from orchestrator.executor import invoke
 from orchestrator.executor.plans import Plan
 from orchestrator.store.work import Claimed, Verdict
+
+LARGEST_KEY = 1024 * 1024
+"""Bytes of JSON that a cache's key may have."""
 
 
 def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
@@ -18,14 +22,30 @@ def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
 
 def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     step = plan.steps[claimed.ordinal].step
-    assert step.condition is not None
+    scope = invoke.scope(plan, claimed)
     try:
-        holds = evaluate_condition(step.condition, invoke.scope(plan, claimed))
+        if step.condition is not None and not evaluate_condition(step.condition, scope):
+            return Verdict(claimed, "skipped", "condition")
     except ExpressionFailed as error:
-        fault = invoke.Fault("expression", f"if: {error}", retry=False)
-        fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
-        return Verdict(claimed, "failed", invoke.describe(fault), fallback)
-    return Verdict(claimed, "ready") if holds else Verdict(claimed, "skipped", "condition")
+        return _failed(step, claimed, f"if: {error}")
+    if step.cache is None:
+        return Verdict(claimed, "ready")
+    try:
+        key = step.cache.key.evaluate(scope)
+        jsonvalue.encode(key, max_bytes=LARGEST_KEY)
+    except (ExpressionFailed, jsonvalue.NotJson, jsonvalue.TooBig) as error:
+        return _failed(step, claimed, f"cache.key: {error}")
+    asked = {
+        "key": jsonvalue.fingerprint([step.kind, step.handler or step.workflow, key]),
+        "ttl_ms": max(1, round(step.cache.ttl.total_seconds() * 1000)),
+    }
+    return Verdict(claimed, "cache", jsonvalue.encode(asked))
+
+
+def _failed(step: Step, claimed: Claimed, message: str) -> Verdict:
+    fault = invoke.Fault("expression", message, retry=False)
+    fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
+    return Verdict(claimed, "failed", invoke.describe(fault), fallback)
 
 
 def _output(plan: Plan, claimed: Claimed, max_bytes: int) -> Verdict:

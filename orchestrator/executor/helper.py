@@ -51,8 +51,9 @@ class Answers:
         threading.Thread(target=self._report, name="heartbeats", daemon=True).start()
 
     def pulse(self) -> Pulse:
-        """Signs of life of the next step."""
+        """Signs of life of the next step, which begins now."""
         with self._lock:
+            self._send({"word": "begun"})
             self._told = 0
             self._pulse = Pulse(self._notice)
             return self._pulse

@@ -1,5 +1,6 @@
 """The tables: fields, constraints, indexes.  Rules that must always hold stand in the schema."""
 
+from orchestrator.models.cache import CacheEntry, CacheFlight
 from orchestrator.models.events import Event
 from orchestrator.models.heartbeats import Heartbeat
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
@@ -9,6 +10,8 @@ from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
+    "CacheEntry",
+    "CacheFlight",
     "Control",
     "Duty",
     "Event",

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 SURE_AFTER_S = 1.0
 DAYS_AHEAD = 3
 FORGET_AT_ONCE = 500
+MOST_CACHED = 10_000
+"""Outputs that a tenant may keep under keys; the first to expire go first."""
 
 
 class Reaper:
@@ -51,8 +53,9 @@ def reconcile(connection: Connection) -> int:
 
 
 def retain(connection: Connection, conf: Conf) -> int:
-    """Make the partitions of the coming days, drop old ones, forget old runs."""
-    changed = clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
+    """Make the partitions of the coming days, drop old ones, forget old runs, trim caches."""
+    changed = clock.trim_caches(connection, most=MOST_CACHED)
+    changed += clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
     changed += clock.drop_partitions(connection, days=conf.event_days)
     while forgotten := clock.forget_runs(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += forgotten

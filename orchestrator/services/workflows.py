@@ -129,7 +129,7 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None,
+        control=step.condition is not None or step.cache is not None,
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
     )

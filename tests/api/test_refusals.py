@@ -89,10 +89,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     "signal": ({"signal": "go"}, "/steps/0/signal"),
     "sleep": ({"sleep": "1s"}, "/steps/0/sleep"),
     "workflow": ({"workflow": "w"}, "/steps/0/workflow"),
-    "cache": (
-        {"handler": "core.echo", "cache": {"key": "${{ input.x }}", "ttl": "1m"}},
-        "/steps/0/cache",
-    ),
     "repeat": (
         {"handler": "core.echo", "repeat": {"until": "${{ output }}", "max": 2}},
         "/steps/0/repeat",

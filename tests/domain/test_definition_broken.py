@@ -178,7 +178,6 @@ def test_the_number_of_steps_is_bounded() -> None:
         (step(map={"over": "${{ [1] }}"}), "/steps/1/map"),
         (step(compensate={"handler": "h"}), "/steps/1/compensate"),
         (step(undo={"handler": "h"}), "/steps/1/undo"),
-        (step(cache={"key": "k", "ttl": 1}), "/steps/1/cache"),
         (step(repeat={"until": "${{ output }}", "max": 2}), "/steps/1/repeat"),
         (step(pool="p"), "/steps/1/pool"),
         (top(steps=[{"name": "a", "workflow": "x"}]), "/steps/0/workflow"),

@@ -196,3 +196,15 @@ async def beat_too_much(ctx: StepContext, *, size: int) -> Any:
     """A progress of so many bytes of JSON."""
     ctx.heartbeat("x" * (size - 2))
     return "kept"
+
+
+@handler("test.note")
+async def note(ctx: StepContext, *, file: str, ms: float = 0, fail: bool = False) -> Any:
+    """Write a line into a file, wait, and give how many lines it has; or fail."""
+    with open(file, "a", encoding="utf-8") as lines:
+        lines.write(f"{ctx.run_id}\n")
+    await asyncio.sleep(ms / 1000)
+    if fail:
+        raise ValueError("broken")
+    with open(file, encoding="utf-8") as lines:
+        return {"calls": len(lines.readlines()), "big": 2**64, "text": "größer ☃"}

@@ -12,7 +12,6 @@ _OF_STEPS = (
     "map",
     "compensate",
     "undo",
-    "cache",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)
