@@ -57,7 +57,12 @@ def _output(plan: Plan, claimed: Claimed, max_bytes: int) -> Verdict:
     except ExpressionFailed as error:
         return Verdict(claimed, "error", _run_error("expression", f"output: {error}"))
     except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
-        return Verdict(claimed, "error", _run_error("invalid_output", f"output: {error}"))
+        return refused_output(claimed, f"output: {error}")
+
+
+def refused_output(claimed: Claimed, message: str) -> Verdict:
+    """The run's output cannot be kept: it fails."""
+    return Verdict(claimed, "error", _run_error("invalid_output", message))
 
 
 def _run_error(code: str, message: str) -> str:

@@ -17,11 +17,11 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke
+from orchestrator.executor import control, invoke, payloads
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
-from orchestrator.executor.plans import StepPlan
+from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import closing, work
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
@@ -225,6 +225,8 @@ class Slice:
             if released:
                 work.unhold(connection, self.child.worker_id, released)
                 self.released = []
+            payloads.put_away(connection, self.child.plans, completions)
+            verdicts = self.verdicts = payloads.verdicts_put_away(connection, verdicts)
             late, claimed = work.exchange(
                 connection, self.child.worker_id, completions, verdicts, wanted
             )
@@ -286,14 +288,11 @@ class Slice:
             claimed = claim
             plan = self.child.plans.get(claimed.version_id)
             if claimed.kind != "step":
-                self.verdicts.append(
-                    control.decide(plan, claimed, max_bytes=self.conf.payload_bytes)
-                )
+                self._decide(plan, claimed)
                 continue
             step = plan.steps[claimed.ordinal]
-            if claimed.lazy:
-                claimed = work.fetch_inputs(self.child.connection(), claimed, step.step.needs)
             try:
+                claimed = payloads.whole(self.child.connection(), claimed, step.step.needs)
                 args = invoke.arguments(plan, step, claimed)
             except invoke.Fault as fault:
                 self.completions.append(
@@ -310,6 +309,14 @@ class Slice:
                 self.child.threads.start(flight)
         if coroutines:
             self.child.loop.start(coroutines)
+
+    def _decide(self, plan: Plan, claimed: Claimed) -> None:
+        try:
+            claimed = payloads.whole(self.child.connection(), claimed, ())
+        except payloads.Unreadable as error:
+            logger.warning("control work is put off: %s", error)  # it is claimed again after 1 s
+            return
+        self.verdicts.append(control.decide(plan, claimed, max_bytes=self.conf.payload_bytes))
 
     def _flight(
         self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]

@@ -5,6 +5,7 @@ from orchestrator.models.events import Event
 from orchestrator.models.heartbeats import Heartbeat
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
+from orchestrator.models.payloads import Payload, StoredObject
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
@@ -19,11 +20,13 @@ __all__ = [
     "Heartbeat",
     "Hold",
     "IdempotencyKey",
+    "Payload",
     "Rollup",
     "RollupCursor",
     "Run",
     "ServerLoad",
     "StepRun",
+    "StoredObject",
     "TenantLoad",
     "VersionStep",
     "Worker",

@@ -7,7 +7,7 @@ import time
 
 from orchestrator import dispatch
 from orchestrator.conf import Conf
-from orchestrator.store import Connection, clock, workers
+from orchestrator.store import Connection, clock, payloads, workers
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,12 @@ def reconcile(connection: Connection) -> int:
 
 
 def retain(connection: Connection, conf: Conf) -> int:
-    """Make the partitions of the coming days, drop old ones, forget old runs, trim caches."""
+    """Make the partitions of the coming days, drop old ones, forget old runs and what they kept."""
     changed = clock.trim_caches(connection, most=MOST_CACHED)
     changed += clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
     changed += clock.drop_partitions(connection, days=conf.event_days)
     while forgotten := clock.forget_runs(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += forgotten
+    while swept := payloads.sweep(connection, limit=FORGET_AT_ONCE):
+        changed += swept
     return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from typing import Any
@@ -199,12 +200,37 @@ async def beat_too_much(ctx: StepContext, *, size: int) -> Any:
 
 
 @handler("test.note")
-async def note(ctx: StepContext, *, file: str, ms: float = 0, fail: bool = False) -> Any:
+def note(ctx: StepContext, *, file: str, ms: float = 0, fail: bool = False) -> Any:
     """Write a line into a file, wait, and give how many lines it has; or fail."""
     with open(file, "a", encoding="utf-8") as lines:
         lines.write(f"{ctx.run_id}\n")
-    await asyncio.sleep(ms / 1000)
-    if fail:
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end and not ctx.cancelled:
+        time.sleep(0.01)
+    if fail or ctx.cancelled:
         raise ValueError("broken")
     with open(file, encoding="utf-8") as lines:
         return {"calls": len(lines.readlines()), "big": 2**64, "text": "größer ☃"}
+
+
+@handler("test.text")
+async def text(ctx: StepContext, *, size: int, plain: bool = True) -> Any:
+    """A result of exactly so many bytes of JSON."""
+    head: dict[str, Any] = {"big": 2**64, "text": "" if plain else "größer ☃ 𝄞", "fill": ""}
+    missing = size - len(json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode())
+    return {**head, "fill": "x" * missing}
+
+
+@handler("test.measure")
+async def measure(ctx: StepContext, *, value: Any) -> Any:
+    """What came in: how many bytes of JSON, and its exact parts."""
+    length = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return {"bytes": length, "big": value["big"], "text": value["text"], "attempt": ctx.attempt}
+
+
+@handler("test.measure_twice")
+async def measure_twice(ctx: StepContext, *, value: Any) -> Any:
+    """The same, after an attempt that fails."""
+    if ctx.attempt == 1:
+        raise ValueError("once more")
+    return await measure(ctx, value=value)

@@ -28,7 +28,7 @@ BEGIN
          WHERE e.tenant_id = p_tenants[i] AND e.key = v_key AND e.expires_at > p_now;
         IF FOUND THEN
             p_verdicts[i] := 'cached';
-            p_values[i] := v_output;
+            p_values[i] := engine_adopt(v_output, p_tenants[i], p_runs[i], NULL);
             CONTINUE;
         END IF;
         v_flying := NOT EXISTS (
@@ -62,10 +62,13 @@ BEGIN
               WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.batch = 0 OFFSET 0) o
          WHERE f.ctid = o.tid
         RETURNING f.*
+    ), replaced AS (
+        DELETE FROM payload p USING landed l
+         WHERE l.flying AND p.tenant_id = l.tenant_id AND p.cache_key IS NOT NULL AND p.cache_key = l.key
     ), kept AS (
         -- a value in place of a failure is no output, and nothing to keep
         INSERT INTO cache_entry AS e (tenant_id, key, output, created_at, expires_at)
-        SELECT l.tenant_id, l.key, s.output, p_now, p_now + l.ttl_ms * interval '1 millisecond'
+        SELECT l.tenant_id, l.key, engine_adopt(s.output, l.tenant_id, NULL, l.key), p_now, p_now + l.ttl_ms * interval '1 millisecond'
           FROM landed l
          CROSS JOIN LATERAL (
              SELECT o.output FROM step_run o
@@ -112,7 +115,8 @@ BEGIN
                  WHERE f.ctid = o.tid
                 RETURNING f.run_id, f.ordinal, f.batch
             ), done AS (
-                UPDATE step_run s SET state = 'succeeded', output = v_output, reason = 'cached',
+                UPDATE step_run s SET state = 'succeeded', reason = 'cached',
+                                      output = engine_adopt(v_output, p_tenants[i], t.run_id, NULL),
                                       wait_reason = NULL, finished_at = p_now
                   FROM taken t
                  CROSS JOIN LATERAL (

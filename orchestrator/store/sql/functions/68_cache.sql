@@ -16,10 +16,16 @@ DECLARE
     d_ordinals int[];
     d_states text[];
 BEGIN
-    DELETE FROM cache_entry e USING (
-        SELECT o.tenant_id, o.key FROM cache_entry o WHERE o.expires_at <= v_now ORDER BY o.expires_at LIMIT p_limit) d
-     WHERE e.tenant_id = d.tenant_id AND e.key = d.key AND e.expires_at <= v_now;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+    WITH gone AS (
+        DELETE FROM cache_entry e USING (
+            SELECT o.tenant_id, o.key FROM cache_entry o WHERE o.expires_at <= v_now ORDER BY o.expires_at LIMIT p_limit) d
+         WHERE e.tenant_id = d.tenant_id AND e.key = d.key AND e.expires_at <= v_now
+        RETURNING e.tenant_id, e.key, e.output
+    ), freed AS (
+        DELETE FROM payload p USING gone g
+         WHERE p.tenant_id = g.tenant_id AND p.cache_key IS NOT NULL AND p.cache_key = g.key AND strpos(g.output, chr(1)) > 0
+    )
+    SELECT count(*) INTO v_count FROM gone;
 
     SELECT array_agg(d.tenant_id), array_agg(d.key) INTO v_tenants, v_keys FROM (
         SELECT DISTINCT f.tenant_id, f.key FROM cache_flight f
@@ -98,13 +104,19 @@ CREATE OR REPLACE FUNCTION engine_cache_trim(p_most int) RETURNS int LANGUAGE pl
 DECLARE
     v_count int;
 BEGIN
-    DELETE FROM cache_entry e USING (
+    WITH gone AS (
+        DELETE FROM cache_entry e USING (
         SELECT t.id AS tenant_id, o.key FROM tenant t
          CROSS JOIN LATERAL (
              SELECT y.key FROM cache_entry y WHERE y.tenant_id = t.id
               ORDER BY y.expires_at DESC OFFSET p_most) o) d
-     WHERE e.tenant_id = d.tenant_id AND e.key = d.key;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
+         WHERE e.tenant_id = d.tenant_id AND e.key = d.key
+        RETURNING e.tenant_id, e.key
+    ), freed AS (
+        DELETE FROM payload p USING gone g
+         WHERE p.tenant_id = g.tenant_id AND p.cache_key IS NOT NULL AND p.cache_key = g.key
+    )
+    SELECT count(*) INTO v_count FROM gone;
     RETURN v_count;
 END
 $$;
