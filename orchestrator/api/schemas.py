@@ -286,5 +286,6 @@ class QuotaView(Schema):
     max_steps: int
     max_payload_bytes: int
     max_bulk_lines: int
+    keep_outputs: bool
     suspended: bool
     use: QuotaUse

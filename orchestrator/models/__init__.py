@@ -5,7 +5,7 @@ from orchestrator.models.events import Event
 from orchestrator.models.heartbeats import Heartbeat
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
-from orchestrator.models.payloads import Payload, StoredObject
+from orchestrator.models.payloads import Payload, SpentRun, StoredObject
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
@@ -25,6 +25,7 @@ __all__ = [
     "RollupCursor",
     "Run",
     "ServerLoad",
+    "SpentRun",
     "StepRun",
     "StoredObject",
     "TenantLoad",

@@ -71,3 +71,16 @@ class StoredObject(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class SpentRun(models.Model):
+    """A run that succeeded and whose steps' outputs nobody needs: the clock drops them."""
+
+    run_id = models.UUIDField(primary_key=True)
+    tenant_id = models.IntegerField()
+
+    class Meta:
+        db_table = "spent_run"
+
+    def __str__(self) -> str:
+        return str(self.run_id)

@@ -108,6 +108,7 @@ def _insert(
         step_count=len(definition.steps),
         leaves=list(definition.leaves),
         output_needs=None if definition.output is None else list(definition.output_needs),
+        has_undo=any(step.undo is not None for step in definition.steps),
         created_by=str(actor),
     )
     ids = _handler_ids({step.handler for step in definition.steps if step.handler is not None})

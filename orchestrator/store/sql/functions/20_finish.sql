@@ -126,5 +126,8 @@ BEGIN
       FROM (SELECT tenant_id, count(*) AS n FROM done GROUP BY tenant_id) g
      CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
      WHERE l.ctid = o.tid;
+    IF EXISTS (SELECT 1 FROM quota q WHERE q.tenant_id = ANY (p_tenants) AND NOT q.keep_outputs) THEN
+        PERFORM engine_spend(p_tenants, p_runs);
+    END IF;
 END
 $$;
