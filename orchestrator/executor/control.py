@@ -23,21 +23,27 @@ def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
 def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     step = plan.steps[claimed.ordinal].step
     scope = invoke.scope(plan, claimed)
+    begun = claimed.kind == "begin"  # asked before: it makes the output of its cache key itself
     try:
-        if step.condition is not None and not evaluate_condition(step.condition, scope):
+        if (
+            not begun
+            and step.condition is not None
+            and not evaluate_condition(step.condition, scope)
+        ):
             return Verdict(claimed, "skipped", "condition")
     except ExpressionFailed as error:
         return _failed(step, claimed, f"if: {error}")
-    if step.cache is None:
+    if begun or step.cache is None:
         return Verdict(claimed, "ready")
     try:
         key = step.cache.key.evaluate(scope)
         jsonvalue.encode(key, max_bytes=LARGEST_KEY)
     except (ExpressionFailed, jsonvalue.NotJson, jsonvalue.TooBig) as error:
         return _failed(step, claimed, f"cache.key: {error}")
-    asked = {
+    asked: dict[str, object] = {
         "key": jsonvalue.fingerprint([step.kind, step.handler or step.workflow, key]),
         "ttl_ms": max(1, round(step.cache.ttl.total_seconds() * 1000)),
+        "control": step.kind != "handler" or step.map is not None,
     }
     return Verdict(claimed, "cache", jsonvalue.encode(asked))
 

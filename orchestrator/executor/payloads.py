@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from orchestrator.executor import control, invoke
 from orchestrator.executor.plans import Plans
@@ -38,6 +39,8 @@ def put_away(connection: Connection, plans: Plans, completions: Iterable[Complet
     """Put references in place of large outputs and arguments; an output beyond the tenant's limit
     fails its attempt.  What was put away before is left alone, so it may be called again."""
     for completion in completions:
+        if completion.claimed.batch != 0:
+            continue  # parts of a step are put together in SQL, from their rows
         completion.args = _kept(connection, completion.claimed, completion.args, limited=False)
         try:
             completion.output = _kept(connection, completion.claimed, completion.output)
@@ -53,7 +56,7 @@ def verdicts_put_away(connection: Connection, verdicts: Iterable[Verdict]) -> li
             found.append(_output(connection, verdict))
         elif payloads.is_large(verdict.fallback):
             kept = _kept(connection, verdict.claimed, verdict.fallback, limited=False)
-            found.append(Verdict(verdict.claimed, verdict.verdict, verdict.value, kept))
+            found.append(replace(verdict, fallback=kept))
         else:
             found.append(verdict)
     return found
@@ -64,7 +67,7 @@ def _output(connection: Connection, verdict: Verdict) -> Verdict:
         kept = _kept(connection, verdict.claimed, verdict.value)
     except PayloadTooLarge as error:
         return control.refused_output(verdict.claimed, f"output: {error}")
-    return Verdict(verdict.claimed, "output", kept)
+    return replace(verdict, value=kept)
 
 
 def _kept(

@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
                 ("key", models.TextField()),
                 ("ttl_ms", models.BigIntegerField()),
                 ("flying", models.BooleanField()),
+                ("control", models.BooleanField(db_default=False)),
                 ("created_at", models.DateTimeField(db_default=Now())),
             ],
             options={"db_table": "cache_flight"},

@@ -40,6 +40,8 @@ class CacheFlight(models.Model):
     key = models.TextField()
     ttl_ms = models.BigIntegerField()
     flying = models.BooleanField()
+    control = models.BooleanField(db_default=False)
+    """Whether what makes the output is control work (a step that calls no handler itself)."""
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -217,3 +217,28 @@ def test_a_tenant_keeps_so_many(tenant: Tenant) -> None:
         )
     assert clock.trim_caches(store.connection(), most=3) == 2
     assert set(CacheEntry.objects.values_list("key", flat=True)) == {"k2", "k3", "k4"}
+
+
+def test_what_makes_the_output_may_be_control_work_itself(tenant: Tenant) -> None:
+    engine = Engine()
+    submit(tenant, 3)
+    assert engine.worker is None
+    claims = asked(engine)
+    assert engine.worker is not None
+    value = '{"key":"k","ttl_ms":60000,"control":true}'
+    verdicts = [Verdict(claim, "cache", value) for claim in claims]
+    work.exchange(store.connection(), engine.worker.pk, [], verdicts, None)
+    assert sorted(states()) == ["ready", "waiting", "waiting"]
+    assert_counts_are_right(tenant)
+    (begun,) = engine.claim()
+    assert (begun.kind, begun.run_id) == ("begin", CacheFlight.objects.get(flying=True).run_id)
+    cancel_run(tenant=tenant, run_id=begun.run_id, actor=SYSTEM)
+    assert_counts_are_right(tenant)
+    (next_one,) = engine.claim()
+    assert next_one.kind == "begin"
+    ready = Verdict(next_one, "ready")
+    work.exchange(store.connection(), engine.worker.pk, [], [ready], None)
+    (maker,) = engine.claim()
+    engine.succeed([maker], output=3)
+    assert sorted(states()) == ["cancelled", "succeeded", "succeeded"]
+    assert_counts_are_right(tenant)

@@ -163,6 +163,15 @@ def test_arguments_outputs_of_runs_and_values_of_on_error_are_put_away_too(tenan
     assert "invalid_output" in str(refused.value)
 
 
+def test_parts_of_a_step_stay_in_their_rows(tenant: Tenant) -> None:
+    start(tenant)
+    (claim,) = Engine().claim()
+    text = encoded(sized(INLINE * 3)).decode()
+    part = Completion(claim._replace(batch=1), "succeeded", 0.1, output=text)
+    put_away(store.connection(), Plans(registry), [part])
+    assert part.output == text
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_more_than_the_tenant_may_keep(tenant: Tenant, known: bool) -> None:
     Quota.objects.update(max_payload_bytes=INLINE * 2)

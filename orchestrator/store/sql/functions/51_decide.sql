@@ -46,15 +46,15 @@ BEGIN
     ), done AS (
         UPDATE step_run s SET
             state = CASE WHEN t.verdict = 'cached' OR t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded'
-                         ELSE t.verdict END,
-            parked = NULL,
+                         WHEN t.verdict = 'begin' THEN 'ready' ELSE t.verdict END,
+            parked = CASE WHEN t.verdict = 'begin' THEN 'control' END,
             rank = v_us - s.priority * 60000000::bigint,
             reason = CASE WHEN t.verdict = 'skipped' THEN t.value WHEN t.verdict = 'cached' THEN 'cached' END,
             wait_reason = CASE WHEN t.verdict = 'waiting' THEN t.value END,
             error = CASE WHEN t.verdict = 'failed' THEN t.value END,
             output = CASE WHEN t.verdict = 'failed' THEN t.fallback WHEN t.verdict = 'cached' THEN t.value END,
             handled = t.verdict = 'failed' AND t.fallback IS NOT NULL,
-            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'waiting') THEN v_now END
+            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'begin', 'waiting') THEN v_now END
           FROM taken t
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
@@ -63,7 +63,7 @@ BEGIN
                  AND coalesce(o.state, '') = 'ready' AND coalesce(o.parked, '') = 'control'
               OFFSET 0) o
          WHERE s.ctid = o.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.reason, s.wait_reason, s.error
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.parked, s.reason, s.wait_reason, s.error
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal), v_now,
@@ -75,7 +75,7 @@ BEGIN
     ), load AS (
         UPDATE tenant_load l SET
             seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state <> 'ready'), 0),
-            ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready'), 0),
+            ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready' AND d.parked IS NULL), 0),
             control_count = l.control_count - g.n
           FROM (SELECT tenant_id, count(*) AS n FROM taken GROUP BY tenant_id) g
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
@@ -98,6 +98,9 @@ BEGIN
                    CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END
               FROM taken t WHERE t.ordinal = -1) x;
 
+    IF 'begin' = ANY (p_verdicts) THEN
+        PERFORM engine_cache_begin(p_tenants, p_runs, p_ordinals, p_batches, p_verdicts, v_now);
+    END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
     END IF;

@@ -3,8 +3,9 @@
 -- Guard:   under the tenants' mutexes, so one step makes an output however many ask for it.
 -- Indexes: cache_entry's key, cache_flight's key, cache_flight_single, cache_flight_line.
 
--- In: the arrays of engine_decide; a verdict `cache` has {key, ttl_ms} as its value.
--- Out: the same with `cached` (value: the output), `waiting` (value: the reason) or `ready` instead.
+-- In: the arrays of engine_decide; a verdict `cache` has {key, ttl_ms, control} as its value.
+-- Out: the same with `cached` (value: the output), `waiting` (value: the reason), `ready` or, where what
+-- makes the output is control work itself (a map, a child run), `begin` instead.
 CREATE OR REPLACE FUNCTION engine_cache_ask(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     INOUT p_verdicts text[], INOUT p_values text[], p_now timestamptz
@@ -15,6 +16,7 @@ DECLARE
     v_ttl_ms bigint;
     v_output text;
     v_flying boolean;
+    v_control boolean;
 BEGIN
     FOR i IN 1 .. cardinality(p_verdicts) LOOP
         CONTINUE WHEN p_verdicts[i] <> 'cache';
@@ -31,15 +33,42 @@ BEGIN
             p_values[i] := engine_adopt(v_output, p_tenants[i], p_runs[i], NULL);
             CONTINUE;
         END IF;
+        v_control := coalesce((p_values[i]::json ->> 'control')::boolean, false);
         v_flying := NOT EXISTS (
             SELECT 1 FROM cache_flight f WHERE f.tenant_id = p_tenants[i] AND f.key = v_key AND f.flying);
-        INSERT INTO cache_flight (run_id, ordinal, batch, tenant_id, key, ttl_ms, flying, created_at)
-        VALUES (p_runs[i], p_ordinals[i], p_batches[i], p_tenants[i], v_key, v_ttl_ms, v_flying, p_now)
+        INSERT INTO cache_flight (run_id, ordinal, batch, tenant_id, key, ttl_ms, flying, control, created_at)
+        VALUES (p_runs[i], p_ordinals[i], p_batches[i], p_tenants[i], v_key, v_ttl_ms, v_flying, v_control, p_now)
         ON CONFLICT (run_id, ordinal, batch) DO UPDATE
-           SET key = excluded.key, ttl_ms = excluded.ttl_ms, flying = excluded.flying, created_at = excluded.created_at;
-        p_verdicts[i] := CASE WHEN v_flying THEN 'ready' ELSE 'waiting' END;
+           SET key = excluded.key, ttl_ms = excluded.ttl_ms, flying = excluded.flying, control = excluded.control,
+               created_at = excluded.created_at;
+        p_verdicts[i] := CASE WHEN NOT v_flying THEN 'waiting' WHEN v_control THEN 'begin' ELSE 'ready' END;
         p_values[i] := CASE WHEN v_flying THEN NULL ELSE 'cache' END;
     END LOOP;
+END
+$$;
+
+-- In: the arrays of engine_decide.  Asks Python to begin what makes an output (verdict `begin`).
+CREATE OR REPLACE FUNCTION engine_cache_begin(
+    p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_verdicts text[], p_now timestamptz
+) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    WITH asked AS (
+        INSERT INTO control (tenant_id, run_id, ordinal, batch, kind, created_at)
+        SELECT d.tenant_id, d.run_id, d.ordinal, d.batch, 'begin', p_now
+          FROM unnest(p_tenants, p_runs, p_ordinals, p_batches, p_verdicts) AS d (tenant_id, run_id, ordinal, batch, verdict)
+         CROSS JOIN LATERAL (
+             SELECT 1 FROM step_run o
+              WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.batch = d.batch
+                AND coalesce(o.state, '') = 'ready' AND coalesce(o.parked, '') = 'control' OFFSET 0) s
+         WHERE d.verdict = 'begin'
+        ON CONFLICT DO NOTHING
+        RETURNING tenant_id
+    )
+    UPDATE tenant_load l SET control_count = l.control_count + g.n
+      FROM (SELECT tenant_id, count(*) AS n FROM asked GROUP BY tenant_id) g
+     CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+     WHERE l.ctid = o.tid;
 END
 $$;
 
@@ -157,9 +186,10 @@ BEGIN
                      WHERE o.tenant_id = p_tenants[i] AND o.key = p_keys[i] AND NOT o.flying
                      ORDER BY r.state = 'paused', o.created_at, o.run_id, o.ordinal LIMIT 1) o
              WHERE f.ctid = o.tid
-            RETURNING f.run_id, f.ordinal, f.batch
+            RETURNING f.run_id, f.ordinal, f.batch, f.control
         ), done AS (
             UPDATE step_run s SET state = 'ready', wait_reason = NULL, ready_at = p_now,
+                                  parked = CASE WHEN n.control THEN 'control' END,
                                   rank = v_us - s.priority * 60000000::bigint
               FROM next n
              CROSS JOIN LATERAL (
@@ -168,15 +198,20 @@ BEGIN
                     AND o.batch = n.batch AND coalesce(o.state, '') = 'waiting' AND o.wait_reason = 'cache'
                  OFFSET 0) o
              WHERE s.ctid = o.tid
-            RETURNING s.run_id, s.ordinal, s.batch
+            RETURNING s.run_id, s.ordinal, s.batch, n.control
+        ), asked AS (
+            INSERT INTO control (tenant_id, run_id, ordinal, batch, kind, created_at)
+            SELECT p_tenants[i], d.run_id, d.ordinal, d.batch, 'begin', p_now FROM done d WHERE d.control
         ), told AS (
             INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch)
             SELECT p_tenants[i], (SELECT l.seq + 1 FROM tenant_load l WHERE l.tenant_id = p_tenants[i]),
                    p_now, 'step.ready', d.run_id, d.ordinal, d.batch
               FROM done d
         )
-        UPDATE tenant_load l SET seq = l.seq + n, ready_count = l.ready_count + n
-          FROM (SELECT count(*)::int AS n FROM done) d WHERE l.tenant_id = p_tenants[i] AND n > 0;
+        UPDATE tenant_load l SET seq = l.seq + d.n, ready_count = l.ready_count + d.n - d.asked,
+                                 control_count = l.control_count + d.asked
+          FROM (SELECT count(*)::int AS n, (count(*) FILTER (WHERE control))::int AS asked FROM done) d
+         WHERE l.tenant_id = p_tenants[i] AND d.n > 0;
     END LOOP;
 END
 $$;

@@ -35,7 +35,7 @@ BEGIN
                 OR NOT EXISTS (SELECT 1 FROM cache_flight o
                                 WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying)
                 OR EXISTS (SELECT 1 FROM cache_flight o JOIN run r ON r.id = o.run_id
-                            WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying AND r.state = 'paused')
+                            WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying AND NOT o.control AND r.state = 'paused')
                    AND EXISTS (SELECT 1 FROM run r WHERE r.id = f.run_id AND r.state <> 'paused'))
          ORDER BY 1, 2 LIMIT p_limit) d;
     IF v_keys IS NULL THEN
@@ -73,7 +73,7 @@ BEGIN
           JOIN run r ON r.id = f.run_id AND r.state = 'paused'
           JOIN step_run s ON s.tenant_id = f.tenant_id AND s.run_id = f.run_id AND s.ordinal = f.ordinal
                          AND s.batch = f.batch AND s.state = 'ready'
-         WHERE f.tenant_id = p_tenant AND f.key = ANY (p_keys) AND f.flying
+         WHERE f.tenant_id = p_tenant AND f.key = ANY (p_keys) AND f.flying AND NOT f.control
            AND EXISTS (SELECT 1 FROM cache_flight o JOIN run q ON q.id = o.run_id AND q.state <> 'paused'
                         WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND NOT o.flying)
     ), moved AS (
