@@ -190,6 +190,18 @@ class StepNotFound(NotFound):
     code = "step_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    """There is no such schedule."""
+
+    code = "schedule_not_found"
+
+
+class BackfillNotFound(NotFound):
+    """The schedule has no such backfill."""
+
+    code = "backfill_not_found"
+
+
 class TenantNotFound(NotFound):
     """There is no such tenant."""
 

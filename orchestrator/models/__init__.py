@@ -4,6 +4,7 @@ from orchestrator.models.events import Event
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
+from orchestrator.models.schedules import Schedule, ScheduleFire
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
@@ -17,6 +18,8 @@ __all__ = [
     "Rollup",
     "RollupCursor",
     "Run",
+    "Schedule",
+    "ScheduleFire",
     "ServerLoad",
     "StepRun",
     "TenantLoad",

@@ -7,7 +7,7 @@ import time
 
 from orchestrator import dispatch
 from orchestrator.conf import Conf
-from orchestrator.store import Connection, clock, workers
+from orchestrator.store import Connection, clock, schedules, workers
 
 logger = logging.getLogger(__name__)
 
@@ -56,4 +56,6 @@ def retain(connection: Connection, conf: Conf) -> int:
     changed += clock.drop_partitions(connection, days=conf.event_days)
     while forgotten := clock.forget_runs(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += forgotten
+    while gone := schedules.forget_fires(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
     return changed
