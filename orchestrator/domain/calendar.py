@@ -145,7 +145,11 @@ def _cron_times(cron: Cron, after: datetime) -> Iterator[datetime]:
     zone = _zone(cron.zone)
     simulated = CronSim(cron.expression, after.astimezone(zone))
     last = after
-    for found in simulated:
+    while True:
+        try:
+            found = next(simulated)
+        except (StopIteration, OverflowError):
+            return  # none within fifty years, or none in any year
         at = found.astimezone(UTC)
         # from within the hour that comes twice, its first half is found once more
         if at > last and (simulated.fixup_tz is not None or _exists(simulated, found, at, zone)):
