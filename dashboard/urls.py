@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
+from dashboard.views import schedules
 from dashboard.views.actions import cancel, run_now
 from dashboard.views.home import home, staff_tenants
 from dashboard.views.show import show
@@ -24,5 +25,10 @@ urlpatterns = [
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
+    path("t/<slug:slug>/schedules/", show, {"page": "schedules"}, name="schedules"),
+    path("t/<slug:slug>/schedules/+new", schedules.edit, name="schedule_new"),
+    path("t/<slug:slug>/schedules/<str:name>/", show, {"page": "schedule"}, name="schedule"),
+    path("t/<slug:slug>/schedules/<str:name>/edit", schedules.edit, name="schedule_edit"),
+    path("t/<slug:slug>/schedules/<str:name>/<slug:action>", schedules.act, name="schedule_act"),
     path("staff/tenants/", staff_tenants, name="staff_tenants"),
 ]

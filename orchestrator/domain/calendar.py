@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from orchestrator.domain.durations import format_duration
+
 LONGEST_EXPRESSION = 200
 SHORTEST_INTERVAL = timedelta(seconds=1)
 ON_TIME = timedelta(seconds=5)
@@ -29,6 +31,7 @@ ON_TIME = timedelta(seconds=5)
 MOST_COUNTED = 1000
 """How far missed times are counted, and the most that are made up for at once."""
 TICK = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = 5
 _MACROS = {
     "@hourly": "0 * * * *",
@@ -126,6 +129,13 @@ def check_cron(expression: str) -> str:
     if found is None:
         raise BadCalendar("never comes")
     return text
+
+
+def describe(timing: Timing) -> str:
+    """When it is due, in words: `At 02:30 every day, Europe/Berlin`; `Every 15m`."""
+    if isinstance(timing, Every):
+        return f"Every {format_duration(timing.interval)}"
+    return f"{CronSim(timing.expression, _EPOCH).explain()}, {timing.zone}"
 
 
 def times(timing: Timing, after: datetime) -> Iterator[datetime]:

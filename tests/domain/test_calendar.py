@@ -18,6 +18,7 @@ from orchestrator.domain.calendar import (
     Missed,
     check_cron,
     check_zone,
+    describe,
     fire_at,
     first,
     look,
@@ -288,3 +289,8 @@ def test_overlap(
 ) -> None:
     found = decide(overlap, limit, active=active, waiting=waiting, made_up=made_up)
     assert found is decision
+
+
+def test_in_words() -> None:
+    assert describe(Cron("30 2 * * *", "Europe/Berlin")) == "At 02:30 every day, Europe/Berlin"
+    assert describe(Every(timedelta(minutes=15), NOON)) == "Every 15m"
