@@ -202,6 +202,18 @@ class BackfillNotFound(NotFound):
     code = "backfill_not_found"
 
 
+class TriggerNotFound(NotFound):
+    """There is no such trigger."""
+
+    code = "trigger_not_found"
+
+
+class HookRefused(Unauthorized):
+    """There is no such hook, or the request's signature or time is not right."""
+
+    code = "hook_refused"
+
+
 class TenantNotFound(NotFound):
     """There is no such tenant."""
 

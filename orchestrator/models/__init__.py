@@ -5,6 +5,7 @@ from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.schedules import Schedule, ScheduleFire
+from orchestrator.models.triggers import Trigger, TriggerDelivery
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
@@ -23,6 +24,8 @@ __all__ = [
     "ServerLoad",
     "StepRun",
     "TenantLoad",
+    "Trigger",
+    "TriggerDelivery",
     "VersionStep",
     "Worker",
     "Workflow",

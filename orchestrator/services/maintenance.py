@@ -58,4 +58,6 @@ def retain(connection: Connection, conf: Conf) -> int:
         changed += forgotten
     while gone := schedules.forget_fires(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += gone
+    while gone := schedules.forget_deliveries(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
     return changed

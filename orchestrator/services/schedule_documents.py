@@ -78,7 +78,7 @@ def read_schedule(*, tenant: Tenant, body: object, name: str | None) -> Schedule
     raw = reader.mapping(body, "", FIELDS)
     if raw is None:
         raise InvalidRequest(problems=reader.problems)
-    called = _name(reader, raw, name)
+    called = read_name(reader, raw, name)
     workflow = read_workflow(reader, raw, tenant)
     cron, zone, interval = _timing(reader, raw)
     labels = read_labels(reader, raw)
@@ -117,7 +117,7 @@ def read_schedule(*, tenant: Tenant, body: object, name: str | None) -> Schedule
     return spec
 
 
-def _name(reader: Reader, raw: Raw, name: str | None) -> str:
+def read_name(reader: Reader, raw: Raw, name: str | None) -> str:
     """The body's name, or the address's; where both say one, they must be the same."""
     given = reader.name(raw, "", "name", NAME)
     if name is None:

@@ -221,3 +221,12 @@ def forget_fires(connection: Connection, *, days: int, limit: int) -> int:
         " AND o.outcome <> 'waiting' LIMIT %s) o WHERE f.ctid = o.tid",
         (days, limit),
     ).rowcount
+
+
+def forget_deliveries(connection: Connection, *, days: int, limit: int) -> int:
+    """Delete what became of triggers' requests so many days ago, at most so many; answers how many."""
+    return connection.execute(
+        "DELETE FROM trigger_delivery f USING (SELECT o.ctid AS tid FROM trigger_delivery o"
+        " WHERE o.at < clock_timestamp() - %s * interval '1 day' LIMIT %s) o WHERE f.ctid = o.tid",
+        (days, limit),
+    ).rowcount
