@@ -78,7 +78,7 @@ class Firing:
     """Looks at what is due; what it keeps between looks are compiled schemas."""
 
     def __init__(self) -> None:
-        self._validators: OrderedDict[int, Validator | None] = OrderedDict()
+        self._validators: OrderedDict[int, Validator | Exception | None] = OrderedDict()
 
     def __call__(self, connection: Connection) -> int:
         """One look at all tenants in turn; answers how many times were decided."""
@@ -101,7 +101,7 @@ class Firing:
             try:
                 plans.append(self._plan(row))
             except Exception as error:
-                # its zone, or what it means, is not known any more
+                # its zone, or its workflow's schema, is not understood any more
                 logger.warning("schedule %s is paused: %s", row.id, error)
                 schedules.give_up(connection, row, f"It cannot be carried out: {error}")
         try:
@@ -136,6 +136,8 @@ class Firing:
         validator = self._validators[row.version_id]
         if validator is None:
             return None
+        if isinstance(validator, Exception):
+            raise validator
         problems = validator.problems(jsonvalue.decode(row.input), "/input")
         if not problems:
             return None
@@ -149,9 +151,12 @@ class Firing:
             for number, text in schedules.documents(connection, missing).items():
                 document = jsonvalue.decode(text)
                 schema = document.get("input_schema") if isinstance(document, dict) else None
-                self._validators[number] = (
-                    compile_schema(schema) if isinstance(schema, dict) and schema else None
-                )
+                try:
+                    known = compile_schema(schema) if isinstance(schema, dict) and schema else None
+                except Exception as error:
+                    self._validators[number] = error
+                else:
+                    self._validators[number] = known
         for number in wanted:
             self._validators.move_to_end(number)
         while len(self._validators) > max(MOST_SCHEMAS, len(wanted)):
@@ -211,7 +216,14 @@ class Firing:
             logger.exception("schedule %s has failed", plan.row.id)
             told = f"{type(error).__name__}: {error}"[:1000]
         failed = Plan(plan.row, plan.timing, plan.due, ("failed", "internal_error", told))
-        return self._carry_out(connection, tenant_id, [failed])
+        try:
+            return self._carry_out(connection, tenant_id, [failed])
+        except psycopg.OperationalError:
+            raise
+        except Exception:
+            logger.exception("schedule %s is paused", plan.row.id)
+            schedules.give_up(connection, plan.row, f"It cannot be carried out: {told}")
+        return 0
 
 
 def settle(plan: Plan, active: Sequence[ActiveRun], waiting: Sequence[WaitingTime]) -> Settled:

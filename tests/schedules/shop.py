@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,12 +65,12 @@ def runs(row: Schedule) -> list[Run]:
         for one in ScheduleFire.objects.filter(schedule=row, run_id__isnull=False)
     }
     by_id = Run.objects.in_bulk(list(found.values()))
-    return [by_id[found[at]] for at in sorted(found)]  # type: ignore[index]
+    return [by_id[found[at]] for at in sorted(found)]
 
 
 def labels(run: Run) -> dict[str, str]:
     """A run's labels."""
-    return dict(json.loads(run.labels)) if isinstance(run.labels, str) else dict(run.labels)
+    return dict(run.labels)
 
 
 def fresh(tenant: Tenant, name: str = "often") -> Schedule:

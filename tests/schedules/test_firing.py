@@ -17,6 +17,7 @@ from orchestrator.services.firing import Firing
 from orchestrator.services.schedules import backfill_schedule, pause_schedule, resume_schedule
 from orchestrator.services.workflows import archive_workflow, publish_workflow
 from orchestrator.store import connect, schedules
+from orchestrator.store.submit import submit
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant, resume, suspend
@@ -234,7 +235,6 @@ def test_one_that_fails_hinders_no_other(
     bad, good = make(tenant, "bad", input={"poison": 1}), make(tenant, "good")
     for one in (bad, good):
         away(one, for_=MINUTE, late=timedelta(seconds=1))
-    submit = firing.submit
 
     def refuse(connection: store.Connection, **more: object) -> object:
         if "poison" in str(more["runs"]):
@@ -248,6 +248,43 @@ def test_one_that_fails_hinders_no_other(
     fire = ScheduleFire.objects.get(outcome="failed")
     assert (fire.reason, fire.detail) == ("internal_error", "DataError: no good")
     assert look() == 0
+
+
+def test_one_whose_failure_cannot_be_written_down_is_paused(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = make(tenant)
+    away(row, for_=MINUTE, late=timedelta(seconds=1))
+
+    def refuse(*_: object, **__: object) -> object:
+        raise psycopg.DataError("no good")
+
+    monkeypatch.setattr(schedules, "record_fires", refuse)
+    with caplog.at_level(logging.CRITICAL):
+        assert look() == 0
+    row.refresh_from_db()
+    assert row.paused_reason == "It cannot be carried out: DataError: no good"
+    assert look() == 0
+
+
+def test_a_schema_that_is_not_understood_any_more_pauses_its_schedules(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"type": "object"}
+    document = {"steps": STEPS, "input_schema": schema}
+    publish_workflow(tenant=tenant, name="strict", document=document, actor=SYSTEM)
+    bad, good = make(tenant, "bad", workflow="strict"), make(tenant, "good")
+    for row in (bad, good):
+        away(row, for_=MINUTE, late=timedelta(seconds=1))
+
+    def refuse(_: object) -> object:
+        raise ValueError("a schema of another age")
+
+    monkeypatch.setattr(firing, "compile_schema", refuse)
+    look()
+    bad.refresh_from_db()
+    assert "another age" in bad.paused_reason
+    assert outcomes(good) == ["started"]
 
 
 @pytest.mark.parametrize("alone", [False, True])
