@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from dashboard.live.page import Arguments, Context, Page, Query
 from orchestrator.domain.calendar import describe
@@ -63,7 +65,7 @@ def schedule_context(access: Access, arguments: Arguments, query: Query) -> Cont
         "schedule": row,
         "view": schedule_view(row),
         "when": in_words(row),
-        "next": next_times(row),
+        "next": [(at, local(row, at)) for at in next_times(row)],
         "fires": [told(fire) for fire in page.items],
         "next_cursor": page.next_cursor,
         "is_later": bool(query.get("cursor")),
@@ -74,6 +76,11 @@ def schedule_context(access: Access, arguments: Arguments, query: Query) -> Cont
 def in_words(row: Schedule) -> str:
     """When it is due."""
     return describe(timing(row))
+
+
+def local(row: Schedule, at: datetime) -> str:
+    """A time as the clocks of the schedule's zone show it."""
+    return f"{at.astimezone(ZoneInfo(row.zone)):%a %Y-%m-%d %H:%M:%S %Z}"
 
 
 def told(fire: Row | None) -> Row | None:
@@ -89,4 +96,4 @@ def told(fire: Row | None) -> Row | None:
 
 
 SCHEDULES = Page("schedules", "dashboard/schedules.html", ("rows",), schedules_context)
-SCHEDULE = Page("schedule", "dashboard/schedule.html", ("head", "fires"), schedule_context)
+SCHEDULE = Page("schedule", "dashboard/schedule.html", ("head", "fires", "next"), schedule_context)

@@ -78,6 +78,7 @@ def test_making_and_editing_one(house: House) -> None:
     page = text(admin, "nightly/")
     assert "At 02:30 every day, Europe/Berlin" in page
     assert page.count("<li><time") == 10
+    assert page.count("02:30:00 CE") == 10
     interval = {**FORM, "kind": "interval", "interval": "5m", "overlap": "queue", "priority": ""}
     admin.post(f"{HOME}/nightly/edit", interval)
     row.refresh_from_db()
