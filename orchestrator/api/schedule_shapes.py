@@ -30,7 +30,7 @@ SCHEDULE: Part = {
         "overlap": {
             "default": "skip",
             "oneOf": [
-                {"enum": ["skip", "queue", "cancel_previous"]},
+                {"enum": ["skip", "queue", "allow", "cancel_previous"]},
                 {
                     "type": "object",
                     "required": ["allow"],

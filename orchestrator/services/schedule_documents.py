@@ -89,10 +89,10 @@ def read_schedule(*, tenant: Tenant, body: object, name: str | None) -> Schedule
     if raw.get("priority") is not None:
         priority = reader.integer(raw, "", "priority", 0, least=0, most=9)
     overlap, overlap_limit = _counted(
-        reader, raw, "overlap", Overlap.SKIP, Overlap.ALLOW, most=MOST_ALLOWED, usual=None
+        reader, raw, "overlap", Overlap.SKIP, Overlap.ALLOW, most=MOST_ALLOWED
     )
     missed, missed_limit = _counted(
-        reader, raw, "missed", Missed.ONE, Missed.ALL, most=MOST_COUNTED, usual=USUAL_LIMIT
+        reader, raw, "missed", Missed.ONE, Missed.ALL, most=MOST_COUNTED
     )
     jitter = reader.duration(raw, "", "jitter", timedelta(0), zero=True)
     if jitter > LONGEST_JITTER:
@@ -192,38 +192,28 @@ def _start_at(reader: Reader, raw: Raw) -> datetime | None:
 
 
 def _counted(
-    reader: Reader,
-    raw: Raw,
-    key: str,
-    default: Word,
-    counted: Word,
-    *,
-    most: int,
-    usual: int | None,
+    reader: Reader, raw: Raw, key: str, default: Word, counted: Word, *, most: int
 ) -> tuple[Word, int]:
-    """A word, or the one that goes with a number: `{"allow": 3}`, or as text `allow(3)`."""
+    """A word, or the one that goes with a number: `{"allow": 3}`, or as text `allow(3)`; alone it
+    means 100."""
     value = raw.get(key, str(default))
     place = f"/{key}"
-    number: object = usual
     if isinstance(value, str) and (call := _CALL.fullmatch(value)):
         value = {call[1]: int(call[2])}
-    if isinstance(value, dict) and len(value) == 1:
-        ((word, number),) = value.items()
-        if word == counted:
-            if not isinstance(number, int) or isinstance(number, bool):
-                reader.note(f"{place}/{word}", "must be a whole number", "wrong_type")
-            elif not 1 <= number <= most:
-                reader.note(f"{place}/{word}", f"must be from 1 to {most}", "out_of_range")
-            else:
-                return counted, number
-            return default, 1
+    if isinstance(value, dict) and list(value) == [counted]:
+        number = value[counted]
+        if not isinstance(number, int) or isinstance(number, bool):
+            reader.note(f"{place}/{counted}", "must be a whole number", "wrong_type")
+        elif not 1 <= number <= most:
+            reader.note(f"{place}/{counted}", f"must be from 1 to {most}", "out_of_range")
+        else:
+            return counted, number
+        return default, 1
     words = tuple(type(default))
-    if value == counted and usual is None:
-        reader.note(place, f'says how many: {{"{counted}": 2}}', "missing")
-    elif value in words:
-        return words[words.index(value)], usual or 1
-    else:
-        reader.wrong_word(place, value, words)
+    if isinstance(value, str) and value in words:
+        word = words[words.index(value)]
+        return word, USUAL_LIMIT if word is counted else 1
+    reader.wrong_word(place, value, words)
     return default, 1
 
 

@@ -209,7 +209,6 @@ SCHEDULES: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "our label": (one(labels={"schedule": "x"}), {("/labels/schedule", "out_of_place")}),
     "priority": (one(priority=10), {("/priority", "out_of_range")}),
     "overlap": (one(overlap="skipp"), {("/overlap", "wrong_enum")}),
-    "overlap without number": (one(overlap="allow"), {("/overlap", "missing")}),
     "overlap of none": (one(overlap={"allow": 0}), {("/overlap/allow", "out_of_range")}),
     "overlap of text": (one(overlap={"allow": "2"}), {("/overlap/allow", "wrong_type")}),
     "overlap of others": (one(overlap={"skip": 1}), {("/overlap", "wrong_enum")}),
@@ -247,6 +246,8 @@ def test_names(api: Api, echo: str) -> None:
 def test_words_with_numbers(api: Api, echo: str) -> None:
     made = api.put("/schedules/s", one(overlap="allow(3)", missed="all")).body
     assert (made["overlap"], made["missed"]) == ({"allow": 3}, {"all": 100})
+    made = api.put("/schedules/s", one(overlap="allow", missed="all(7)")).body
+    assert (made["overlap"], made["missed"]) == ({"allow": 100}, {"all": 7})
 
 
 def test_pages(api: Api, echo: str) -> None:
