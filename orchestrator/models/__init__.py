@@ -7,6 +7,8 @@ from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.payloads import Payload, SpentRun, StoredObject
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
+from orchestrator.models.schedules import Schedule, ScheduleFire
+from orchestrator.models.triggers import Trigger, TriggerDelivery
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionCall, VersionStep, Workflow, WorkflowVersion
 
@@ -24,12 +26,16 @@ __all__ = [
     "Rollup",
     "RollupCursor",
     "Run",
+    "Schedule",
+    "ScheduleFire",
     "ServerLoad",
     "SpentRun",
     "StepRun",
     "StoredObject",
     "TenantLoad",
     "VersionCall",
+    "Trigger",
+    "TriggerDelivery",
     "VersionStep",
     "Worker",
     "Workflow",

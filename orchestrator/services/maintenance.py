@@ -7,7 +7,7 @@ import time
 
 from orchestrator import dispatch
 from orchestrator.conf import Conf
-from orchestrator.store import Connection, clock, payloads, workers
+from orchestrator.store import Connection, clock, payloads, schedules, workers
 
 logger = logging.getLogger(__name__)
 
@@ -61,4 +61,8 @@ def retain(connection: Connection, conf: Conf) -> int:
         changed += forgotten
     while swept := payloads.sweep(connection, limit=FORGET_AT_ONCE):
         changed += swept
+    while gone := schedules.forget_fires(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
+    while gone := schedules.forget_deliveries(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
     return changed
