@@ -222,7 +222,6 @@ def test_a_tenant_keeps_so_many(tenant: Tenant) -> None:
 def test_what_makes_the_output_may_be_control_work_itself(tenant: Tenant) -> None:
     engine = Engine()
     submit(tenant, 3)
-    assert engine.worker is None
     claims = asked(engine)
     assert engine.worker is not None
     value = '{"key":"k","ttl_ms":60000,"control":true}'
