@@ -45,6 +45,7 @@ REASONS = {
     "retry": "before its next attempt",
     "compensate": "its compensation decides what becomes of it",
     "snooze": "until it asked to be called again",
+    "cache": "for another step that makes its cached output",
     "upstream_failed": "a step before it failed",
     "upstream_skipped": "a step before it was skipped",
     "trigger_rule": "its trigger rule cannot hold any more",

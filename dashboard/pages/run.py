@@ -21,6 +21,7 @@ from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
+from orchestrator.selectors.schedules import schedule_of_run
 from orchestrator.selectors.steps import begun_steps, step_states, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from tenants.access import Access
@@ -59,6 +60,7 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "tabs": TABS,
         "step_name": query.get("step", ""),
         **undo_context(access, row),
+        "schedule": schedule_of(access, row.id, run["labels"]),
     }
     if tab == "events":
         found["events"] = events(access, arguments, query)
@@ -75,6 +77,13 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
     else:
         found |= steps_context(access, row, query)
     return found
+
+
+def schedule_of(access: Access, run_id: UUID, labels: Row) -> tuple[str, datetime] | None:
+    """The schedule that started the run, and for which time; asked only where a label says so."""
+    if "schedule" not in labels:
+        return None
+    return schedule_of_run(tenant=access.tenant, run_id=run_id)
 
 
 def steps_context(access: Access, row: RunRow, query: Query) -> Context:

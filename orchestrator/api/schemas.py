@@ -156,6 +156,7 @@ class Waiting(Schema):
         "retry",
         "snooze",
         "compensate",
+        "cache",
         "connections",
         "total_connections",
         "max_parallel",
@@ -178,6 +179,7 @@ class StepRun(Schema):
     trigger_rule: str
     state: StepStates
     reason: str | None
+    cached: bool
     attempt: int
     max_attempts: int
     output: Json
@@ -189,6 +191,8 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
+    progress: Json
+    heartbeat_at: datetime | None
     undo: UndoView | None
 
 
@@ -292,5 +296,6 @@ class QuotaView(Schema):
     max_steps: int
     max_payload_bytes: int
     max_bulk_lines: int
+    keep_outputs: bool
     suspended: bool
     use: QuotaUse

@@ -173,7 +173,8 @@ def _retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
     if isinstance(error, Retry):
         return attempt < policy.max_attempts
     if isinstance(error, Fault):
-        names = error_names(TimeoutError) if error.code == "timeout" else error_names(type(error))
+        late = error.code in ("timeout", "heartbeat_timeout")
+        names = error_names(TimeoutError if late else type(error))
         return error.retry and may_retry(policy, attempt=attempt, error_names=names)
     names = error.names if isinstance(error, Reported) else error_names(type(error))
     return may_retry(policy, attempt=attempt, error_names=names)

@@ -62,6 +62,10 @@ class Plans:
         self._plans.move_to_end(version_id)
         return self._plans[version_id]
 
+    def find(self, version_id: int) -> Plan | None:
+        """A plan, if it is still here."""
+        return self._plans.get(version_id)
+
     def need(self, connection: Connection, version_ids: Iterable[int]) -> None:
         """Fetch those that are not here yet, in one statement."""
         wanted = set(version_ids)

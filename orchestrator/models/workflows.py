@@ -49,6 +49,8 @@ class WorkflowVersion(models.Model):
     leaves = ArrayField(models.IntegerField())
     output_needs = ArrayField(models.IntegerField(), null=True)
     """Steps that the workflow's `output` refers to; null where it has none (the leaves' outputs)."""
+    has_undo = models.BooleanField(default=False, db_default=False)
+    """Whether some step can be undone: then its runs' outputs are needed after their end."""
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.TextField(blank=True, default="")
 

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Run, StepRun, Worker
+from orchestrator.selectors.heartbeats import SILENT, last_beats
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
@@ -66,6 +67,7 @@ def _views(
 ) -> list[dict[str, object]]:
     undos = step_undos(tenant=tenant, run=run, ordinals=[row.ordinal for row in rows])
     waiting = explain(tenant=tenant, steps=rows)
+    beats = last_beats(rows)
     workers = worker_names({row.worker_id for row in rows if row.worker_id is not None})
     return [
         {
@@ -75,7 +77,8 @@ def _views(
             "queue": row.queue,
             "trigger_rule": row.rule,
             "state": row.state,
-            "reason": row.reason,
+            "reason": row.reason if row.state == "skipped" else None,
+            "cached": row.state == "succeeded" and row.reason == "cached",
             "attempt": row.attempts + (row.state == "running"),
             "max_attempts": graph.steps[row.ordinal].max_attempts + row.extra_attempts,
             "output": payload(row.output),
@@ -87,6 +90,8 @@ def _views(
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
+            "progress": beats.get((row.ordinal, row.batch), SILENT).progress,
+            "heartbeat_at": beats.get((row.ordinal, row.batch), SILENT).at,
             "undo": undos.get(row.ordinal),
         }
         for row in rows

@@ -109,6 +109,7 @@ def _insert(
         step_count=len(definition.steps),
         leaves=list(definition.leaves),
         output_needs=None if definition.output is None else list(definition.output_needs),
+        has_undo=any(step.undo is not None for step in definition.steps),
         created_by=str(actor),
     )
     calls = list(_calls(definition))
@@ -157,7 +158,7 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None,
+        control=step.condition is not None or step.cache is not None,
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
     )

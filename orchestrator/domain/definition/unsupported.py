@@ -8,10 +8,8 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "heartbeat",
     "pool",
     "map",
-    "cache",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)

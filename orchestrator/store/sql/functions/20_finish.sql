@@ -145,5 +145,8 @@ BEGIN
     IF u_runs IS NOT NULL THEN
         PERFORM engine_undo_begin(u_tenants, u_runs, u_errors, NULL, p_now);
     END IF;
+    IF EXISTS (SELECT 1 FROM quota q WHERE q.tenant_id = ANY (p_tenants) AND NOT q.keep_outputs) THEN
+        PERFORM engine_spend(p_tenants, p_runs);
+    END IF;
 END
 $$;

@@ -23,6 +23,13 @@ BEGIN
         SELECT * INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
           FROM engine_compensate(p_tenants, p_runs, p_versions, p_ordinals, p_states, p_now);
     END IF;
+    -- who waited for a cached output of these ends with them
+    IF EXISTS (SELECT 1 FROM cache_flight f WHERE f.tenant_id = ANY (p_tenants)) THEN
+        SELECT d_tenants || c.o_tenants, d_runs || c.o_runs, d_versions || c.o_versions,
+               d_ordinals || c.o_ordinals, d_states || c.o_states
+          INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
+          FROM engine_cache_land(d_tenants, d_runs, d_ordinals, p_now) c;
+    END IF;
     WHILE cardinality(d_runs) > 0 LOOP
         WITH counted AS (
             UPDATE run r SET

@@ -16,6 +16,10 @@ BEGIN
     IF v_runs IS NULL THEN
         RETURN 0;
     END IF;
+    -- objects in the storage go once no payload needs them (store/payloads.py)
+    DELETE FROM payload p USING unnest(v_runs) AS d (run_id) WHERE p.run_id = d.run_id;
+    DELETE FROM heartbeat h USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE h.run_id = d.run_id AND h.tenant_id = d.tenant_id;
     DELETE FROM step_run s USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id;
     DELETE FROM idempotency_key k USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
