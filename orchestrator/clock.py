@@ -87,6 +87,8 @@ def duties(conf: Conf) -> list[Duty]:
         Duty("wake", 0.25, wake),
         Duty("reap", 1.0, maintenance.Reaper(conf.lease_s)),
         Duty("unserved", 1.0, unserved),
+        Duty("caches", 1.0, clock.tend_caches),
+        Duty("drop_outputs", 1.0, clock.drop_outputs),
         Duty("reconcile", 60.0, maintenance.reconcile),
         Duty("roll", 1.0, lambda connection: rollups.roll(connection=connection)),
         Duty("prune_rollups", 600.0, lambda connection: rollups.prune(connection=connection)),
