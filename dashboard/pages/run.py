@@ -59,8 +59,8 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "tab": tab,
         "tabs": TABS,
         "step_name": query.get("step", ""),
-        "schedule": schedule_of(access, row.id, run["labels"]),
         **undo_context(access, row),
+        "schedule": schedule_of(access, row.id, run["labels"]),
     }
     if tab == "events":
         found["events"] = events(access, arguments, query)

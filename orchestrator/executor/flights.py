@@ -32,6 +32,8 @@ class Flight:
     seconds: float = 0.0
     told: int = 0
     """How many of its heartbeats are written."""
+    told_text: str | None = None
+    """The progress that is written."""
     handle: object = None
     """What its runner needs to stop it."""
 

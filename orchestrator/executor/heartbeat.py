@@ -63,11 +63,14 @@ class Heartbeats:
 
     def _write(self, found: Sequence[Flight]) -> None:
         if found:
-            counts = [flight.pulse.count for flight in found]
-            beats = [Beat(flight.claimed, flight.pulse.text) for flight in found]
+            told = [(flight, flight.pulse.count, flight.pulse.text) for flight in found]
+            beats = [
+                Beat(flight.claimed, None if text is flight.told_text else text)
+                for flight, _, text in told
+            ]
             heartbeats.write(self._child.connection(), self._child.worker_id, beats)
-            for flight, count in zip(found, counts, strict=True):
-                flight.told = count
+            for flight, count, text in told:
+                flight.told, flight.told_text = count, text
         self._landed = []
         self._due_at = time.monotonic() + EVERY_S
 

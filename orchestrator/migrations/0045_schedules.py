@@ -25,7 +25,7 @@ ALTER TABLE schedule DROP CONSTRAINT schedule_same_tenant;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0061_saga_keys"),
+        ("orchestrator", "0043_outputs"),
         ("tenants", "0002_names"),
     ]
 
