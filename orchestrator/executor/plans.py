@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import Definition, Step, load
+from orchestrator.domain.definition import DEFAULT_QUEUE, Call, Definition, Step, load
 from orchestrator.handlers import HandlerSpec, Registry
 from orchestrator.store import Connection, plans
 
@@ -26,6 +26,8 @@ class StepPlan:
     timeout_s: float
     names: tuple[str, ...]
     """Names of the version's steps by ordinal."""
+    source: StepPlan | None = None
+    """Of a streamed map: what reads its source, as a step with the map's own retry and timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +80,19 @@ class Plans:
         for step in definition.steps:
             spec = self._registry.get(step.handler) if step.handler else None
             kind = "cpu" if step.queue == "cpu" else spec.kind if spec else "blocking"
-            steps.append(StepPlan(step, spec, kind, step.timeout.total_seconds(), names))
+            timeout_s = step.timeout.total_seconds()
+            source = self._source(step, names)
+            steps.append(StepPlan(step, spec, kind, timeout_s, names, source))
         return Plan(tenant, definition, tuple(steps))
+
+    def _source(self, step: Step, names: tuple[str, ...]) -> StepPlan | None:
+        if step.map is None or not isinstance(step.map.over, Call):
+            return None
+        call = step.map.over
+        spec = self._registry.get(call.handler)
+        queue = (spec.queue if spec else None) or DEFAULT_QUEUE
+        kind = "cpu" if queue == "cpu" else spec.kind if spec else "blocking"
+        reads = replace(
+            step, handler=call.handler, args=call.args, queue=queue, has_on_error_value=False
+        )
+        return StepPlan(reads, spec, kind, step.timeout.total_seconds(), names)

@@ -17,12 +17,14 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke
+from orchestrator.domain.maps import SOURCE
+from orchestrator.executor import control, invoke, maps
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
-from orchestrator.executor.plans import StepPlan
+from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.handlers import StepContext, Stop
-from orchestrator.store import closing, work
+from orchestrator.store import Connection, closing, work
+from orchestrator.store import maps as maps_rows
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -104,14 +106,25 @@ class Slice:
         elif flight.ending == "cancel" and isinstance(result, BaseException):
             return _cancelled(claimed, seconds)
         if isinstance(result, HelperLost):
-            fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
+            fallback = None
+            if not claimed.batch:
+                fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
+        if flight.batch is not None:
+            return maps.conclude(
+                flight.plan,
+                claimed,
+                flight.batch,
+                result,
+                seconds=seconds,
+                max_bytes=self.conf.payload_bytes,
+            )
         return invoke.conclude(
             flight.plan,
             claimed,
             result,
             seconds=seconds,
-            args=flight.args,
+            args=flight.args or None,
             max_bytes=self.conf.payload_bytes,
         )
 
@@ -182,6 +195,19 @@ class Slice:
             if flight.plan.step.trigger_rule != "always" or late:
                 self._end(flight, "cancel", now)
 
+    def _cancel_maps(self, connection: Connection) -> None:
+        """Batches of maps that have failed."""
+        batches = [flight for flight in self.flights if flight.claimed.batch and not flight.ending]
+        if not batches:
+            return
+        closing_maps = maps_rows.closing_maps(
+            connection, [(f.claimed.run_id, f.claimed.ordinal) for f in batches]
+        )
+        now = time.monotonic()
+        for flight in batches:
+            if (flight.claimed.run_id, flight.claimed.ordinal) in closing_maps:
+                self._end(flight, "cancel", now)
+
     # -- the round trip ------------------------------------------------------------------------
 
     def _wanted(self) -> Wanted | None:
@@ -241,7 +267,9 @@ class Slice:
         self.polled_at = now
         runs = {flight.claimed.run_id for flight in self.flights}
         try:
-            self._cancel_closing(closing.closing_runs(self.child.connection(), list(runs)))
+            connection = self.child.connection()
+            self._cancel_closing(closing.closing_runs(connection, list(runs)))
+            self._cancel_maps(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
 
@@ -281,15 +309,17 @@ class Slice:
                 continue
             step = plan.steps[claimed.ordinal]
             if claimed.lazy:
-                claimed = work.fetch_inputs(self.child.connection(), claimed, step.step.needs)
+                needs = step.step.batch_needs if claimed.batch > 0 else step.step.needs
+                claimed = work.fetch_inputs(self.child.connection(), claimed, needs)
+            if claimed.batch == SOURCE:
+                assert step.source is not None
+                step = step.source
+            flight = self._flight(plan.tenant, step, claimed)
             try:
-                args = invoke.arguments(plan, step, claimed)
+                self._load(plan, flight)
             except invoke.Fault as fault:
-                self.completions.append(
-                    invoke.conclude(step, claimed, fault, seconds=0.0, max_bytes=0)
-                )
+                self.completions.append(self._conclude(flight, fault))
                 continue
-            flight = self._flight(plan.tenant, step, claimed, args)
             self.flights[flight] = None
             if step.kind == "async":
                 coroutines.append(flight)
@@ -300,20 +330,30 @@ class Slice:
         if coroutines:
             self.child.loop.start(coroutines)
 
-    def _flight(
-        self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
-    ) -> Flight:
+    def _load(self, plan: Plan, flight: Flight) -> None:
+        """Give the flight what it calls its handler with.  Raises Fault."""
+        claimed = flight.claimed
+        if claimed.batch == SOURCE:
+            flight.work = maps.prepare_read(plan, flight.plan, claimed, self.conf.payload_bytes)
+        elif claimed.batch > 0:
+            flight.batch = maps.open_batch(flight.plan, claimed)
+            flight.args = maps.prepare(plan, flight.plan, claimed, flight.batch)
+            flight.work = flight.batch.calls
+        else:
+            flight.args = invoke.arguments(plan, flight.plan, claimed)
+
+    def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()
         context = StepContext(
             tenant=tenant,
             run_id=claimed.run_id,
             step=step.step.name,
-            index=None,
+            index=claimed.batch - 1 if claimed.batch > 0 else None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
             _stop=stop,
         )
-        flight = Flight(claimed, step, context, stop, args)
+        flight = Flight(claimed, step, context, stop, {})
         flight.deadline = flight.started + step.timeout_s
         return flight
 

@@ -2,6 +2,7 @@
 
 from orchestrator.models.events import Event
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
+from orchestrator.models.maps import MapPack, MapState
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
@@ -14,6 +15,8 @@ __all__ = [
     "Handler",
     "Hold",
     "IdempotencyKey",
+    "MapPack",
+    "MapState",
     "Rollup",
     "RollupCursor",
     "Run",

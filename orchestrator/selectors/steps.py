@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from orchestrator.models import Run, StepRun, Worker
+from orchestrator.selectors.maps import (
+    batch_index,
+    in_state,
+    is_mapping,
+    map_views,
+    state_of,
+)
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
@@ -14,6 +23,7 @@ from orchestrator.selectors.waiting import explain
 from tenants.models import Tenant
 
 CURSOR = "steps"
+BATCHES_CURSOR = "batches"
 
 
 def steps_page(
@@ -25,7 +35,8 @@ def steps_page(
     step: str | None = None,
     state: str | None = None,
 ) -> Page:
-    """StepRuns in definition order, or those of one step or in one state.
+    """StepRuns in definition order, a row for each step, or those in one state; with `step`, that
+    step's alone: of a map, its batches.
 
     Raises RunNotFound, InvalidCursor."""
     run = access_run(tenant=tenant, run_id=run_id)
@@ -33,8 +44,11 @@ def steps_page(
     rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk).order_by("ordinal", "batch")
     if step is not None:
         rows = rows.filter(ordinal=graph.ordinals.get(step, -1))
+        if graph.is_map(step):
+            return _batches_page(tenant, rows, graph, limit, cursor)
+    rows = rows.filter(batch=0)
     if state is not None:
-        rows = rows.filter(state=state)
+        rows = in_state(rows, state)
     if cursor is not None:
         rows = rows.filter(ordinal__gt=unseal_number(CURSOR, cursor))
     found = list(rows[: limit + 1])
@@ -44,26 +58,38 @@ def steps_page(
     return Page(_views(tenant, found, graph), next_cursor)
 
 
+def _batches_page(
+    tenant: Tenant, rows: QuerySet[StepRun], graph: VersionGraph, limit: int, cursor: str | None
+) -> Page:
+    rows = rows.filter(batch__gt=0 if cursor is None else unseal_number(BATCHES_CURSOR, cursor))
+    found = list(rows[: limit + 1])
+    more = len(found) > limit
+    found = found[:limit]
+    next_cursor = seal_number(BATCHES_CURSOR, found[-1].batch) if more else None
+    return Page(_views(tenant, found, graph), next_cursor)
+
+
 def steps_view(*, tenant: Tenant, run_id: UUID | str) -> list[dict[str, object]]:
     """All StepRuns of a run, in definition order.  Raises RunNotFound."""
     run = access_run(tenant=tenant, run_id=run_id)
-    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk).order_by("ordinal", "batch"))
+    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk, batch=0).order_by("ordinal"))
     return _views(tenant, rows, version_graph(run.version_id))
 
 
 def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list[dict[str, object]]:
-    waiting = explain(tenant=tenant, steps=rows)
+    maps = map_views(tenant=tenant, steps=rows, graph=graph)
+    waiting = explain(tenant=tenant, steps=[row for row in rows if not is_mapping(row)])
     workers = worker_names({row.worker_id for row in rows if row.worker_id is not None})
     return [
         {
             "name": graph.steps[row.ordinal].name,
-            "index": None,
+            "index": batch_index(row.batch),
             "handler": graph.steps[row.ordinal].handler,
             "queue": row.queue,
             "trigger_rule": row.rule,
-            "state": row.state,
+            "state": state_of(row.state, row.wait_reason),
             "reason": row.reason,
-            "attempt": row.attempts + (row.state == "running"),
+            "attempt": row.attempts + (row.state == "running" or is_mapping(row)),
             "max_attempts": graph.steps[row.ordinal].max_attempts,
             "output": payload(row.output),
             "error": payload(row.error),
@@ -75,6 +101,8 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
             "undo": None,
+            "map": maps[row.ordinal].counts if row.batch == 0 and row.ordinal in maps else None,
+            "errors": maps[row.ordinal].errors if row.batch == 0 and row.ordinal in maps else None,
         }
         for row in rows
     ]
@@ -82,23 +110,28 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
 
 def step_states(*, tenant: Tenant, run_id: UUID) -> list[str]:
     """The states of a run's step runs, in definition order: little, even of a large run."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id).order_by("ordinal", "batch")
-    return list(rows.values_list("state", flat=True))
+    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=0).order_by("ordinal")
+    return [state_of(*row) for row in rows.values_list("state", "wait_reason")]
 
 
 def begun_steps(
     *, tenant: Tenant, run_id: UUID, version_id: int, limit: int
 ) -> tuple[list[dict[str, object]], int]:
     """The first `limit` step runs that were ready, with their times, and how many there are in all."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, ready_at__isnull=False)
+    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=0, ready_at__isnull=False)
     graph = version_graph(version_id)
-    found = rows.order_by("ready_at", "ordinal", "batch")[:limit].values_list(
-        "ordinal", "state", "ready_at", "started_at", "finished_at"
+    found = rows.order_by("ready_at", "ordinal")[:limit].values_list(
+        "ordinal", "state", "wait_reason", "ready_at", "started_at", "finished_at"
     )
-    keys = ("state", "ready_at", "started_at", "finished_at")
     return [
-        {"name": graph.steps[ordinal].name, **dict(zip(keys, values, strict=True))}
-        for ordinal, *values in found
+        {
+            "name": graph.steps[ordinal].name,
+            "state": state_of(state, wait_reason),
+            "ready_at": ready_at,
+            "started_at": started_at,
+            "finished_at": finished_at,
+        }
+        for ordinal, state, wait_reason, ready_at, started_at, finished_at in found
     ], rows.count()
 
 
@@ -113,10 +146,10 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
     Raises RunNotFound."""
     run: Run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk).values_list(
-        "ordinal", "state", "attempts", "ready_at", "started_at", "finished_at"
+    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk, batch=0).values_list(
+        "ordinal", "state", "wait_reason", "attempts", "ready_at", "started_at", "finished_at"
     )
-    states = {row[0]: row[1:] for row in rows.order_by("ordinal")}
+    states = {row[0]: (state_of(*row[1:3]), *row[3:]) for row in rows.order_by("ordinal")}
     nodes = []
     for step in graph.steps:
         state, attempts, ready_at, started_at, finished_at = states[step.ordinal]

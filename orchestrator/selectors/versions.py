@@ -22,6 +22,7 @@ class StepInfo:
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
+    is_map: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class VersionGraph:
         """The name of a step; None for what belongs to no step."""
         return None if ordinal is None or ordinal < 0 else self.steps[ordinal].name
 
+    def is_map(self, name: str) -> bool:
+        """Whether the step is a map; False where there is no such step."""
+        ordinal = self.ordinals.get(name)
+        return ordinal is not None and self.steps[ordinal].is_map
+
     def parent_names(self, ordinal: int) -> list[str]:
         """The steps that this one waits for."""
         return [self.steps[parent].name for parent in self.steps[ordinal].parents]
@@ -43,27 +49,28 @@ class VersionGraph:
 @lru_cache(maxsize=128)
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
-    handlers = _handlers(version_id)
+    handlers, maps = _handlers(version_id)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
         .values_list("ordinal", "name", "rule", "max_attempts", "parents")
     )
     steps = tuple(
-        StepInfo(ordinal, name, handlers.get(name), rule, max_attempts, tuple(parents))
+        StepInfo(
+            ordinal, name, handlers.get(name), rule, max_attempts, tuple(parents), name in maps
+        )
         for ordinal, name, rule, max_attempts, parents in rows
     )
     return VersionGraph(steps, {step.name: step.ordinal for step in steps})
 
 
-def _handlers(version_id: int) -> dict[str, str]:
+def _handlers(version_id: int) -> tuple[dict[str, str], frozenset[str]]:
+    """The steps' handlers by name, and which of them are maps."""
     document = _document(version_id)
-    steps = document.get("steps")
-    found: dict[str, str] = {}
-    for step in steps if isinstance(steps, list) else ():
-        if "handler" in step:
-            found[step["name"]] = step["handler"]
-    return found
+    listed = document.get("steps")
+    steps = listed if isinstance(listed, list) else []
+    handlers = {step["name"]: step["handler"] for step in steps if "handler" in step}
+    return handlers, frozenset(step["name"] for step in steps if "map" in step)
 
 
 def _document(version_id: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import Definition, Step, parse_definition
+from orchestrator.domain.definition import Call, Definition, Step, parse_definition
 from orchestrator.models import Handler, Workflow, WorkflowVersion
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.handlers import known_handlers
@@ -110,10 +110,18 @@ def _insert(
         output_needs=None if definition.output is None else list(definition.output_needs),
         created_by=str(actor),
     )
-    ids = _handler_ids({step.handler for step in definition.steps if step.handler is not None})
+    ids = _handler_ids({name for step in definition.steps for name in _called(step)})
     insert_steps(
         store.connection(), (_row(tenant, version, step, ids) for step in definition.steps)
     )
+
+
+def _called(step: Step) -> Iterator[str]:
+    """The handlers that the step's rows call."""
+    if step.handler is not None:
+        yield step.handler
+    if step.map is not None and isinstance(step.map.over, Call):
+        yield step.map.over.handler
 
 
 def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, int]) -> StepRow:
@@ -129,9 +137,11 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None,
+        control=step.condition is not None or step.map is not None,
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
+        batch_needs=list(step.batch_needs),
+        batch_needs_input=step.batch_needs_input,
     )
 
 

@@ -10,7 +10,6 @@ _OF_STEPS = (
     "sleep",
     "heartbeat",
     "pool",
-    "map",
     "compensate",
     "undo",
     "cache",

@@ -24,7 +24,7 @@ BEGIN
       CROSS JOIN LATERAL (
           SELECT o.ctid AS tid FROM step_run o
            WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = ANY (c.parents)
-             AND o.state = 'failed' AND NOT o.handled OFFSET 0) p
+             AND o.batch = 0 AND o.state = 'failed' AND NOT o.handled OFFSET 0) p
      WHERE f.ctid = p.tid;
 
     -- a workflow with an `output` expression needs Python first
@@ -42,7 +42,7 @@ BEGIN
                    WHERE o.id = r.version_id AND o.output_needs IS NOT NULL OFFSET 0) v
              WHERE NOT (r.failed_count > 0 AND EXISTS (
                     SELECT 1 FROM step_run s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id
-                       AND s.state = 'failed' AND NOT s.handled))
+                       AND s.batch = 0 AND s.state = 'failed' AND NOT s.handled))
             ON CONFLICT DO NOTHING
             RETURNING tenant_id
         )
@@ -67,7 +67,7 @@ BEGIN
           LEFT JOIN LATERAL (
               SELECT s.ordinal, s.error FROM step_run s
                WHERE r.failed_count > 0 AND s.tenant_id = r.tenant_id AND s.run_id = r.id
-                 AND s.state = 'failed' AND NOT s.handled
+                 AND s.batch = 0 AND s.state = 'failed' AND NOT s.handled
                ORDER BY s.finished_at, s.ordinal LIMIT 1) f ON true
          WHERE (SELECT 1 FROM control c
                  WHERE (c.tenant_id = r.tenant_id) IS TRUE AND c.run_id = r.id AND c.ordinal = -1) IS NULL

@@ -1,10 +1,14 @@
 -- Purpose: cancel the steps of these runs that have not started; `always` steps only when asked.
 -- Guard:   under the tenants' mutexes.
+-- A map's own row (it waits for its batches) is left to engine_map_cut: batches of it may still run.
+-- Returns: the steps (batch 0) that ended, for engine_propagate.
 CREATE OR REPLACE FUNCTION engine_cancel_steps(
     p_tenants int[], p_runs uuid[], p_always boolean, p_actor text, p_now timestamptz,
     OUT o_tenants int[], OUT o_runs uuid[], OUT o_versions bigint[], OUT o_ordinals int[], OUT o_states text[]
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    m record;
 BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -16,7 +20,7 @@ BEGIN
                 FROM step_run s
                WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id
                  AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
-                 AND (p_always OR s.rule <> 'always')
+                 AND (p_always OR s.rule <> 'always') AND coalesce(s.wait_reason, '') <> 'map'
               OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now,
@@ -49,6 +53,15 @@ BEGIN
     SELECT array_agg(d.tenant_id), array_agg(d.run_id), array_agg(d.version_id),
            array_agg(d.ordinal), array_agg('cancelled'::text)
       INTO o_tenants, o_runs, o_versions, o_ordinals, o_states
-      FROM done d;
+      FROM done d WHERE d.batch = 0;
+
+    SELECT * INTO m FROM engine_map_cut(p_tenants, p_runs, p_always, p_actor, p_now);
+    IF m.o_runs IS NOT NULL THEN
+        o_tenants := o_tenants || m.o_tenants;
+        o_runs := o_runs || m.o_runs;
+        o_versions := o_versions || m.o_versions;
+        o_ordinals := o_ordinals || m.o_ordinals;
+        o_states := o_states || m.o_states;
+    END IF;
 END
 $$;

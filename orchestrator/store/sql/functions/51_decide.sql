@@ -1,7 +1,8 @@
--- Purpose: write what Python decided of control work: a condition (run or skip), a run's output.
+-- Purpose: write what Python decided of control work: a condition (run or skip), what a map goes over,
+--          a run's output.
 -- Guard:   takes the tenants' mutexes; counts only where the control row has the same epoch.
--- Input:   parallel arrays.  verdict: ready, skipped, failed (of a condition); output, error (of a
---          run).  `value`: the reason, the error's JSON, or the output's JSON.
+-- Input:   parallel arrays.  verdict: ready, skipped, failed (of a condition); map; output, error (of
+--          a run).  `value`: the reason, the error's JSON, the map's (engine_map_begin), or the output's.
 CREATE OR REPLACE FUNCTION engine_decide(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     p_verdicts text[], p_values text[], p_fallbacks text[]
@@ -19,6 +20,11 @@ DECLARE
     o_runs uuid[];
     o_outputs text[];
     o_errors text[];
+    m_tenants int[];
+    m_runs uuid[];
+    m_versions bigint[];
+    m_ordinals int[];
+    m_values text[];
 BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
@@ -40,14 +46,17 @@ BEGIN
         RETURNING g.*
     ), done AS (
         UPDATE step_run s SET
-            state = CASE WHEN t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded' ELSE t.verdict END,
+            state = CASE WHEN t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded'
+                         WHEN t.verdict = 'map' THEN 'waiting' ELSE t.verdict END,
+            wait_reason = CASE WHEN t.verdict = 'map' THEN 'map' END,
+            started_at = CASE WHEN t.verdict = 'map' THEN v_now ELSE s.started_at END,
             parked = NULL,
             rank = v_us - s.priority * 60000000::bigint,
             reason = CASE WHEN t.verdict = 'skipped' THEN t.value END,
             error = CASE WHEN t.verdict = 'failed' THEN t.value END,
             output = CASE WHEN t.verdict = 'failed' THEN t.fallback END,
             handled = t.verdict = 'failed' AND t.fallback IS NOT NULL,
-            finished_at = CASE WHEN t.verdict <> 'ready' THEN v_now END
+            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'map') THEN v_now END
           FROM taken t
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
@@ -56,40 +65,52 @@ BEGIN
                  AND coalesce(o.state, '') = 'ready' AND coalesce(o.parked, '') = 'control'
               OFFSET 0) o
          WHERE s.ctid = o.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.reason, s.error
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.reason, s.error, t.verdict, t.value
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal), v_now,
                'step.' || d.state, d.run_id, d.ordinal, d.batch,
                coalesce(d.error, json_build_object('reason', d.reason)::text)
           FROM done d
-         WHERE d.state <> 'ready'
+         WHERE d.verdict NOT IN ('ready', 'map')
     ), load AS (
         UPDATE tenant_load l SET
-            seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state <> 'ready'), 0),
+            seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.verdict NOT IN ('ready', 'map')), 0),
             ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready'), 0),
             control_count = l.control_count - g.n
           FROM (SELECT tenant_id, count(*) AS n FROM taken GROUP BY tenant_id) g
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(x.tenant_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.run_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.version_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.ordinal) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.state) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
+    SELECT array_agg(x.tenant_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.run_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.version_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.ordinal) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.state) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
            array_agg(x.tenant_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.run_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.output) FILTER (WHERE x.state = 'output'),
-           array_agg(x.error) FILTER (WHERE x.state = 'output')
-      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states, o_tenants, o_runs, o_outputs, o_errors
-      FROM (SELECT d.tenant_id, d.run_id, d.version_id, d.ordinal, d.state, NULL::text AS output, NULL::text AS error
+           array_agg(x.error) FILTER (WHERE x.state = 'output'),
+           array_agg(x.tenant_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.run_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.version_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.ordinal) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.map) FILTER (WHERE x.map IS NOT NULL)
+      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states, o_tenants, o_runs, o_outputs, o_errors,
+           m_tenants, m_runs, m_versions, m_ordinals, m_values
+      FROM (SELECT d.tenant_id, d.run_id, d.version_id, d.ordinal, d.state, NULL::text AS output, NULL::text AS error,
+                   CASE WHEN d.verdict = 'map' THEN d.value END AS map
               FROM done d
             UNION ALL
             SELECT t.tenant_id, t.run_id, NULL, t.ordinal, 'output',
-                   CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END
+                   CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END,
+                   NULL
               FROM taken t WHERE t.ordinal = -1) x;
 
+    -- maps first: what propagates may close their runs, and must find them begun
+    IF m_runs IS NOT NULL THEN
+        PERFORM engine_map_begin(m_tenants, m_runs, m_versions, m_ordinals, m_values, v_now);
+    END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
     END IF;

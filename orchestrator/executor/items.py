@@ -1,0 +1,122 @@
+"""Calling a handler for each item of a map's batch: in order, or side by side where it is async."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.handlers import Continue, HandlerSpec, Skip, Snooze, StepContext
+
+AT_ONCE = 1_000
+"""Coroutines of one batch that run side by side."""
+
+
+class Interrupted(Exception):
+    """The attempt was asked to end (cancel, timeout, drain), and ended between two items."""
+
+
+class _Enough(Exception):
+    """An item has failed for good: the others of the batch need not go on."""
+
+
+def call(spec: HandlerSpec, context: StepContext, args: dict[str, Any]) -> Any:
+    """Call the handler; of a coroutine function: its coroutine."""
+    if spec.takes_context:
+        return spec.function(context, **args)
+    return spec.function(**args)
+
+
+def is_failure(outcome: object) -> bool:
+    """Whether what a handler returned or raised is a failure, for good or until a retry."""
+    return isinstance(outcome, BaseException) and not isinstance(outcome, (Continue, Skip, Snooze))
+
+
+@dataclass(slots=True, eq=False)
+class ItemCalls:
+    """The calls of one attempt of a batch; `places` are the items that are left to do.
+
+    `results` has what each came to, a value or an exception, in the order in which they ended; it
+    is written while the attempt runs, so that what has ended counts even if the rest is cut off."""
+
+    first: int
+    """The index, in the whole map, of the item at place 0."""
+    places: Sequence[int]
+    arguments: Callable[[int], dict[str, Any]]
+    """The arguments for a place.  May raise, which is that item's failure."""
+    stop_at_failure: bool
+    is_final: Callable[[BaseException], bool]
+    """Whether a failure has no retry."""
+    results: dict[int, object] = field(default_factory=dict)
+    _stopping: bool = False
+
+    def run(self, spec: HandlerSpec, context: StepContext) -> None:
+        """One after the other."""
+        for place in self.places:
+            if context.cancelled:
+                raise Interrupted("it was asked to end before its last item")
+            try:
+                outcome = call(spec, self._context(spec, context, place), self.arguments(place))
+            except Exception as error:
+                outcome = error
+            self.results[place] = outcome
+            if self.stop_at_failure and is_failure(outcome):
+                return
+
+    async def run_async(self, spec: HandlerSpec, context: StepContext) -> None:
+        """Side by side."""
+        left = iter(self.places)
+
+        async def work() -> None:
+            for place in left:
+                outcome = await self._one(spec, context, place)
+                self.results[place] = outcome
+                if self.stop_at_failure and is_failure(outcome) and self.is_final(outcome):
+                    self._stopping = True
+                    raise _Enough
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(self.places), AT_ONCE)):
+                    group.create_task(work())
+        except* _Enough:
+            pass
+
+    async def _one(self, spec: HandlerSpec, context: StepContext, place: int) -> Any:
+        try:
+            args = self.arguments(place)
+            return await call(spec, self._context(spec, context, place), args)
+        except asyncio.CancelledError as error:
+            if self._stopping or context.cancelled:
+                raise
+            return error  # the handler's own doing
+        except Exception as error:
+            return error
+
+    def _context(self, spec: HandlerSpec, context: StepContext, place: int) -> StepContext:
+        return replace(context, item_index=self.first + place) if spec.takes_context else context
+
+    def message(self) -> dict[str, object]:
+        """What a helper process needs: the arguments of each place; those that fail have failed."""
+        calls: list[list[object]] = []
+        for place in self.places:
+            try:
+                calls.append([place, self.arguments(place)])
+            except Exception as error:
+                self.results[place] = error
+                if self.stop_at_failure:
+                    break
+        return {"calls": calls, "first": self.first, "stop": self.stop_at_failure}
+
+
+def calls_of(message: dict[str, Any]) -> ItemCalls:
+    """The calls that a message of `ItemCalls.message` asks for."""
+    args: dict[int, dict[str, Any]] = dict(message["calls"])
+    return ItemCalls(
+        first=message["first"],
+        places=list(args),
+        arguments=args.__getitem__,
+        stop_at_failure=message["stop"],
+        is_final=lambda _: True,
+    )
