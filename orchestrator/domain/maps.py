@@ -5,8 +5,11 @@ The engine's statements reckon with the same: `engine_map_go` with `whole_batche
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 SOURCE = -3
 """The `batch` of the step run that reads a streamed map's source."""
@@ -35,8 +38,14 @@ def batch_items(batch: int, total: int, batch_size: int) -> int:
     return min(batch_size, total - (batch - 1) * batch_size)
 
 
-def make_packs(items: Sequence[str], *, batch_size: int, stored: int = 0) -> Iterator[Pack]:
-    """The packs of `items` (JSON texts), of which `stored` came before.
+def make_packs(
+    items: Sequence[Item],
+    *,
+    batch_size: int,
+    array: Callable[[Sequence[Item]], str],
+    stored: int = 0,
+) -> Iterator[Pack]:
+    """The packs of `items`, before which `stored` came; `array` makes JSON text of a batch of them.
 
     An incomplete batch stands alone in its pack, so that what follows can be appended to it: a batch
     that the items before left incomplete, whose pack then holds what completes it, and the last."""
@@ -44,27 +53,28 @@ def make_packs(items: Sequence[str], *, batch_size: int, stored: int = 0) -> Ite
     batch = stored // batch_size + 1
     start = batch_size - tail if tail else 0
     if tail and items:
-        yield Pack(batch, 1, _array([_array(items[:start])]))
+        yield Pack(batch, 1, texts_array([array(items[:start])]))
         batch += 1
     held: list[str] = []
     chars = 0
     for at in range(start, len(items), batch_size):
-        text = _array(items[at : at + batch_size])
+        text = array(items[at : at + batch_size])
         full = at + batch_size <= len(items)
         if held and (len(held) == PACK_BATCHES or chars + len(text) > PACK_CHARS or not full):
-            yield Pack(batch, len(held), _array(held))
+            yield Pack(batch, len(held), texts_array(held))
             batch += len(held)
             held, chars = [], 0
         held.append(text)
         chars += len(text)
     if held:
-        yield Pack(batch, len(held), _array(held))
+        yield Pack(batch, len(held), texts_array(held))
 
 
 def packs_text(packs: Iterator[Pack]) -> str:
     """Packs as the engine takes them: `[[first, count, [[item, …], …]], …]`."""
-    return _array([f"[{pack.first},{pack.count},{pack.text}]" for pack in packs])
+    return texts_array([f"[{pack.first},{pack.count},{pack.text}]" for pack in packs])
 
 
-def _array(texts: Sequence[str]) -> str:
+def texts_array(texts: Sequence[str]) -> str:
+    """A JSON array of values that are JSON text already."""
     return f"[{','.join(texts)}]"

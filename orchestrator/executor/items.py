@@ -65,10 +65,16 @@ class ItemCalls:
                 return
 
     async def run_async(self, spec: HandlerSpec, context: StepContext) -> None:
-        """Side by side."""
+        """Side by side: each worker starts the next one before its first item, so that items which
+        never wait are done by few of them, and all others are under way at once."""
         left = iter(self.places)
+        workers = 0
 
         async def work() -> None:
+            nonlocal workers
+            workers += 1
+            if workers < most:
+                group.create_task(work())
             for place in left:
                 outcome = await self._one(spec, context, place)
                 self.results[place] = outcome
@@ -76,10 +82,10 @@ class ItemCalls:
                     self._stopping = True
                     raise _Enough
 
+        most = min(len(self.places), AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(len(self.places), AT_ONCE)):
-                    group.create_task(work())
+                group.create_task(work())
         except* _Enough:
             pass
 

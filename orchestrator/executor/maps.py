@@ -48,14 +48,19 @@ def begin(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
         return Verdict(claimed, "map", jsonvalue.encode(head))
     items = _items(plan, claimed, spec)
     try:
-        texts = [jsonvalue.encode(item, max_bytes=max_bytes) for item in items]
+        packs = packs_text(
+            make_packs(
+                items,
+                batch_size=spec.batch_size,
+                array=lambda part: jsonvalue.encode(part, max_bytes=max_bytes),
+            )
+        )
     except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
         raise invoke.Fault("invalid_output", f"map.over: {error}", retry=False) from None
-    if sum(map(len, texts)) > max_bytes:
+    if len(packs) > max_bytes + 16 * len(items):
         message = f"map.over: the items are larger than {max_bytes} bytes of JSON; stream them"
         raise invoke.Fault("invalid_output", message, retry=False)
-    packs = packs_text(make_packs(texts, batch_size=spec.batch_size))
-    text = jsonvalue.encode({**head, "total": len(texts)})
+    text = jsonvalue.encode({**head, "total": len(items)})
     return Verdict(claimed, "map", f'{text[:-1]},"packs":{packs}}}')
 
 
@@ -182,6 +187,8 @@ def conclude(
         outcomes = dict(batch.calls.results)  # a copy: code that was cut off may still write
         if isinstance(result, BaseException):
             outcomes |= {at: result for at in batch.calls.places if at not in outcomes}
+    if output := _plain(spec, batch, outcomes, max_bytes):
+        return Completion(claimed, "succeeded", seconds, output=output)
     texts = dict(batch.done)
     failed = dict(batch.failed)
     again: dict[int, BaseException] = {}
@@ -198,6 +205,21 @@ def conclude(
     if again:
         return _again(step, claimed, batch, texts, failed, again, seconds)
     return _ended(spec, claimed, batch, texts, failed, seconds)
+
+
+def _plain(
+    spec: MapSpec, batch: Batch, outcomes: Mapping[int, object], max_bytes: int
+) -> str | None:
+    """The output of a batch whose every item has a result, encoded at once: the usual case."""
+    if not spec.collect or len(outcomes) < len(batch.items):
+        return None
+    if any(isinstance(found, (BaseException, invoke.Encoded)) for found in outcomes.values()):
+        return None
+    order = range(len(batch.items)) if spec.ordered else outcomes
+    try:
+        return jsonvalue.encode([outcomes[at] for at in order], max_bytes=max_bytes)
+    except (jsonvalue.NotJson, jsonvalue.TooBig):
+        return None  # one by one, to find whose result it is
 
 
 def _text(outcome: object, collect: bool, max_bytes: int) -> str | BaseException:

@@ -10,7 +10,7 @@ from inspect import isawaitable
 from typing import Any
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.maps import make_packs, packs_text
+from orchestrator.domain.maps import make_packs, packs_text, texts_array
 from orchestrator.executor.invoke import Encoded, Fault
 from orchestrator.executor.items import Interrupted, call
 from orchestrator.handlers import HandlerSpec, Item, StepContext
@@ -114,7 +114,11 @@ class Read:
             cursor = jsonvalue.encode(self._cursor)
         except jsonvalue.NotJson as error:
             raise _bad(f"its cursor cannot be kept: {error}") from None
-        packs = packs_text(make_packs(self._texts, batch_size=self.batch_size, stored=self.stored))
+        packs = packs_text(
+            make_packs(
+                self._texts, batch_size=self.batch_size, array=texts_array, stored=self.stored
+            )
+        )
         ended = "true" if self._ended else "false"
         return Encoded(
             f'{{"count":{len(self._texts)},"cursor":{cursor},"ended":{ended},"packs":{packs}}}'

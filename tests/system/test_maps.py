@@ -230,7 +230,7 @@ def test_arguments_that_do_not_fit_are_named(tenant: TestTenant) -> None:
 
 @pytest.mark.parametrize("items", [{"a": 1}, "text", 5, None])
 def test_over_must_give_a_list(tenant: TestTenant, items: Any) -> None:
-    run, row = run_map(tenant, mapped("m", "double"), items)
+    _, row = run_map(tenant, mapped("m", "double"), items)
     assert (row["state"], row["error"]["code"]) == ("failed", "expression")
 
 

@@ -46,7 +46,7 @@ def test_sources_of_every_kind(tenant: TestTenant, source: str, count: int) -> N
     sizes = [len(b["output"]) for b in batches(tenant, run["id"], "m")]
     assert sizes == [7] * (count // 7) + ([count % 7] if count % 7 else [])
     assert all(
-        event["index"] is not None or "step.waiting" != event["type"]
+        event["index"] is not None or event["type"] != "step.waiting"
         for event in tenant.events(run["id"])
     )
 
