@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
@@ -34,7 +35,13 @@ def map_views(
     ordinals = {row.ordinal for row in steps if graph.steps[row.ordinal].is_map and row.batch == 0}
     if not ordinals:
         return {}
-    run_id = next(iter(steps)).run_id
+    return map_counts(tenant=tenant, run_id=next(iter(steps)).run_id, ordinals=ordinals)
+
+
+def map_counts(*, tenant: Tenant, run_id: UUID, ordinals: Collection[int]) -> dict[int, MapView]:
+    """By ordinal, how far these maps of a run are; zeros before the beginning."""
+    if not ordinals:
+        return {}
     nothing = MapView({"total": 0, "done": 0, "failed": 0, "in_flight": 0})
     found = dict.fromkeys(ordinals, nothing)
     states = MapState.objects.filter(tenant_id=tenant.pk, run_id=run_id, ordinal__in=ordinals)

@@ -12,6 +12,7 @@ from orchestrator.selectors.maps import (
     batch_index,
     in_state,
     is_mapping,
+    map_counts,
     map_views,
     state_of,
 )
@@ -67,6 +68,17 @@ def _batches_page(
     found = found[:limit]
     next_cursor = seal_number(BATCHES_CURSOR, found[-1].batch) if more else None
     return Page(_views(tenant, found, graph), next_cursor)
+
+
+def step_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> dict[str, object] | None:
+    """The StepRun of this name, of a map too its own; None where there is no such step.
+
+    Raises RunNotFound."""
+    run = access_run(tenant=tenant, run_id=run_id)
+    graph = version_graph(run.version_id)
+    ordinal = graph.ordinals.get(name, -1)
+    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk, ordinal=ordinal, batch=0))
+    return next(iter(_views(tenant, rows, graph)), None)
 
 
 def steps_view(*, tenant: Tenant, run_id: UUID | str) -> list[dict[str, object]]:
@@ -149,6 +161,8 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
     rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk, batch=0).values_list(
         "ordinal", "state", "wait_reason", "attempts", "ready_at", "started_at", "finished_at"
     )
+    maps = {step.ordinal for step in graph.steps if step.is_map}
+    counts = map_counts(tenant=tenant, run_id=run.pk, ordinals=maps)
     states = {row[0]: (state_of(*row[1:3]), *row[3:]) for row in rows.order_by("ordinal")}
     nodes = []
     for step in graph.steps:
@@ -165,6 +179,7 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
                 "ready_at": ready_at,
                 "started_at": started_at,
                 "finished_at": finished_at,
+                "map": counts[step.ordinal].counts if step.is_map else None,
             }
         )
     edges = [
