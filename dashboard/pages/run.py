@@ -203,7 +203,7 @@ def node(step: Row) -> Node:
     took = (until - since).total_seconds() if since and until else 0.0 if over else None
     note = step["state"]
     share = None
-    if (counts := step["map"]) and step["state"] == "running":
+    if (counts := step.get("map")) and step["state"] == "running":
         share = counts["done"] / counts["total"] if counts["total"] else 0.0
         note = f"{counts['done']:,} of {counts['total']:,} items"
     elif since and until:

@@ -175,7 +175,6 @@ def test_the_number_of_steps_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("document", "path"),
     [
-        (step(map={"over": "${{ [1] }}"}), "/steps/1/map"),
         (step(compensate={"handler": "h"}), "/steps/1/compensate"),
         (step(undo={"handler": "h"}), "/steps/1/undo"),
         (step(cache={"key": "k", "ttl": 1}), "/steps/1/cache"),

@@ -11,13 +11,10 @@ import pytest
 
 from orchestrator import store
 from orchestrator.domain.maps import SOURCE, batch_items, make_packs, packs_text, texts_array
-from orchestrator.executor import control
-from orchestrator.executor.plans import Plans
-from orchestrator.handlers import registry
 from orchestrator.models import MapPack, MapState, Run, StepRun, TenantLoad
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import clock, maps, work, workers
+from orchestrator.store import clock, maps, workers
 from orchestrator.store.work import Claimed, Completion
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
@@ -47,17 +44,8 @@ class Mapper:
         publish_workflow(tenant=self.tenant, name="w", document=document, actor=SYSTEM)
         made = submit_run(tenant=self.tenant, workflow="w", body={}, actor=SYSTEM)
         self.engine.join()
-        self.decide()
+        self.engine.decide()
         return Run.objects.get(pk=made.run_id)
-
-    def decide(self) -> None:
-        """Do the control work that waits."""
-        plans = Plans(registry)
-        claimed = self.engine.claim(0)
-        plans.need(store.connection(), [one.version_id for one in claimed])
-        verdicts = [control.decide(plans.get(c.version_id), c, max_bytes=100_000) for c in claimed]
-        assert self.engine.worker is not None
-        work.exchange(store.connection(), self.engine.worker.pk, [], verdicts, None)
 
     def end(self, claimed: Claimed, outcome: str, **more: Any) -> None:
         """End an attempt."""
@@ -211,7 +199,7 @@ def test_a_map_that_begins_again_starts_from_nothing_behind_its_fence(tenant: Te
         "INSERT INTO control (tenant_id, run_id, ordinal, batch, kind) SELECT tenant_id, id, 0, 0, 'condition' FROM run;"
         "UPDATE tenant_load SET control_count = 1"
     )
-    mapper.decide()
+    mapper.engine.decide()
     mapper.sound()
     again = mapper.engine.claim(2)
     assert [claimed.batch for claimed in again] == [1, 2]
