@@ -173,3 +173,11 @@ def bad_source(ctx: StepContext, *, kind: str, after: int | None = None) -> Any:
     if kind == "no_item":
         return [1, 2]
     return [Item({1}, cursor=1)]
+
+
+@handler("test.killed_numbers", queue="kills")
+def killed_numbers(ctx: StepContext, *, count: int, after: int | None = None) -> Iterator[Item]:
+    """The numbers behind the cursor, for the worker that kills itself; slowly: several chunks."""
+    for number in range(0 if after is None else after + 1, count):
+        time.sleep(0.03)
+        yield Item(number, cursor=number)
