@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ ITEMS = st.lists(
 SIZES = st.integers(1, 20)
 
 
-def packed(items: list[object], batch_size: int, stored: int = 0) -> list[Pack]:
+def packed(items: Sequence[object], batch_size: int, stored: int = 0) -> list[Pack]:
     """The packs of these items."""
     texts = [json.dumps(item) for item in items]
     return list(make_packs(texts, batch_size=batch_size, array=texts_array, stored=stored))
