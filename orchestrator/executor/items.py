@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestrator.handlers import Continue, HandlerSpec, Skip, Snooze, StepContext
@@ -26,6 +26,19 @@ def call(spec: HandlerSpec, context: StepContext, args: dict[str, Any]) -> Any:
     if spec.takes_context:
         return spec.function(context, **args)
     return spec.function(**args)
+
+
+def _contexts(context: StepContext) -> Callable[[int], StepContext]:
+    """What makes an item's context, by its index.  (`replace` takes twice as long, for each item.)"""
+    names = [known.name for known in fields(context)]
+    values = [getattr(context, name) for name in names]
+    at = names.index("item_index")
+
+    def of_item(index: int) -> StepContext:
+        values[at] = index
+        return StepContext(*values)
+
+    return of_item
 
 
 def is_failure(outcome: object) -> bool:
@@ -53,11 +66,12 @@ class ItemCalls:
 
     def run(self, spec: HandlerSpec, context: StepContext) -> None:
         """One after the other."""
+        of_item = _contexts(context)
         for place in self.places:
             if context.cancelled:
                 raise Interrupted("it was asked to end before its last item")
             try:
-                outcome = call(spec, self._context(spec, context, place), self.arguments(place))
+                outcome = call(spec, of_item(self.first + place), self.arguments(place))
             except Exception as error:
                 outcome = error
             self.results[place] = outcome
@@ -68,6 +82,7 @@ class ItemCalls:
         """Side by side: each worker starts the next one before its first item, so that items which
         never wait are done by few of them, and all others are under way at once."""
         left = iter(self.places)
+        of_item = _contexts(context)
         workers = 0
 
         async def work() -> None:
@@ -76,7 +91,7 @@ class ItemCalls:
             if workers < most:
                 group.create_task(work())
             for place in left:
-                outcome = await self._one(spec, context, place)
+                outcome = await self._one(spec, of_item(self.first + place), place)
                 self.results[place] = outcome
                 if self.stop_at_failure and is_failure(outcome) and self.is_final(outcome):
                     self._stopping = True
@@ -92,16 +107,13 @@ class ItemCalls:
     async def _one(self, spec: HandlerSpec, context: StepContext, place: int) -> Any:
         try:
             args = self.arguments(place)
-            return await call(spec, self._context(spec, context, place), args)
+            return await call(spec, context, args)
         except asyncio.CancelledError as error:
             if self._stopping or context.cancelled:
                 raise
             return error  # the handler's own doing
         except Exception as error:
             return error
-
-    def _context(self, spec: HandlerSpec, context: StepContext, place: int) -> StepContext:
-        return replace(context, item_index=self.first + place) if spec.takes_context else context
 
     def message(self) -> dict[str, object]:
         """What a helper process needs: the arguments of each place; those that fail have failed."""

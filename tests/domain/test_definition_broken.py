@@ -194,6 +194,22 @@ def test_what_is_not_supported_yet_is_refused(document: dict[str, object], path:
     assert load(document).name == "w"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cache": {"key": "k", "ttl": 1}},
+        {"repeat": {"until": "${{ output }}", "max": 2}},
+        {"workflow": "x", "handler": None},
+    ],
+    ids=["cache", "repeat", "workflow"],
+)
+def test_a_map_beside_what_it_cannot_have_is_refused(more: dict[str, object]) -> None:
+    given = {"name": "a", "handler": "h", "map": {"over": "${{ [1] }}"}, **more}
+    document = top(steps=[{key: value for key, value in given.items() if value is not None}])
+    places = {(problem.code, problem.path) for problem in problems(document)}
+    assert ("not_supported_yet", "/steps/0/map") in places
+
+
 def test_loading_what_was_never_published_fails() -> None:
     with pytest.raises(InvalidDefinition):
         load({"name": "w", "steps": "none"})
