@@ -20,7 +20,7 @@ ALTER TABLE map_state DROP CONSTRAINT map_state_same_tenant;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0021_names"),
+        ("orchestrator", "0061_saga_keys"),
     ]
 
     operations = [

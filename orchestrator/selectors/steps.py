@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from orchestrator.models import Run, StepRun, Worker
+from orchestrator.selectors.heartbeats import SILENT, last_beats
 from orchestrator.selectors.maps import (
     batch_index,
     in_state,
@@ -19,6 +20,7 @@ from orchestrator.selectors.maps import (
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
+from orchestrator.selectors.undoing import step_undos
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from orchestrator.selectors.waiting import explain
 from tenants.models import Tenant
@@ -42,12 +44,11 @@ def steps_page(
     Raises RunNotFound, InvalidCursor."""
     run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk).order_by("ordinal", "batch")
+    if step is not None and graph.is_map(step):
+        return _batches_page(tenant, run, step, limit, cursor)
+    rows = _rows(tenant, run.pk).order_by("ordinal")
     if step is not None:
         rows = rows.filter(ordinal=graph.ordinals.get(step, -1))
-        if graph.is_map(step):
-            return _batches_page(tenant, rows, graph, limit, cursor)
-    rows = rows.filter(batch=0)
     if state is not None:
         rows = in_state(rows, state)
     if cursor is not None:
@@ -56,18 +57,20 @@ def steps_page(
     more = len(found) > limit
     found = found[:limit]
     next_cursor = seal_number(CURSOR, found[-1].ordinal) if more else None
-    return Page(_views(tenant, found, graph), next_cursor)
+    return Page(_views(tenant, run, found, graph), next_cursor)
 
 
-def _batches_page(
-    tenant: Tenant, rows: QuerySet[StepRun], graph: VersionGraph, limit: int, cursor: str | None
-) -> Page:
-    rows = rows.filter(batch__gt=0 if cursor is None else unseal_number(BATCHES_CURSOR, cursor))
+def _batches_page(tenant: Tenant, run: Run, step: str, limit: int, cursor: str | None) -> Page:
+    graph = version_graph(run.version_id)
+    after = 0 if cursor is None else unseal_number(BATCHES_CURSOR, cursor)
+    rows = StepRun.objects.filter(
+        tenant=tenant, run_id=run.pk, ordinal=graph.ordinals[step], batch__gt=after
+    ).order_by("batch")
     found = list(rows[: limit + 1])
     more = len(found) > limit
     found = found[:limit]
     next_cursor = seal_number(BATCHES_CURSOR, found[-1].batch) if more else None
-    return Page(_views(tenant, found, graph), next_cursor)
+    return Page(_views(tenant, run, found, graph), next_cursor)
 
 
 def step_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> dict[str, object] | None:
@@ -77,20 +80,29 @@ def step_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> dict[str, obj
     run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
     ordinal = graph.ordinals.get(name, -1)
-    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk, ordinal=ordinal, batch=0))
-    return next(iter(_views(tenant, rows, graph)), None)
+    rows = list(_rows(tenant, run.pk).filter(ordinal=ordinal))
+    return next(iter(_views(tenant, run, rows, graph)), None)
 
 
 def steps_view(*, tenant: Tenant, run_id: UUID | str) -> list[dict[str, object]]:
     """All StepRuns of a run, in definition order.  Raises RunNotFound."""
     run = access_run(tenant=tenant, run_id=run_id)
-    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk, batch=0).order_by("ordinal"))
-    return _views(tenant, rows, version_graph(run.version_id))
+    rows = list(_rows(tenant, run.pk).order_by("ordinal"))
+    return _views(tenant, run, rows, version_graph(run.version_id))
 
 
-def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list[dict[str, object]]:
+def _rows(tenant: Tenant, run_id: UUID) -> QuerySet[StepRun]:
+    """The steps' own rows; what was called of them besides is told with them."""
+    return StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=0)
+
+
+def _views(
+    tenant: Tenant, run: Run, rows: Sequence[StepRun], graph: VersionGraph
+) -> list[dict[str, object]]:
+    undos = step_undos(tenant=tenant, run=run, ordinals=[row.ordinal for row in rows])
     maps = map_views(tenant=tenant, steps=rows, graph=graph)
     waiting = explain(tenant=tenant, steps=[row for row in rows if not is_mapping(row)])
+    beats = last_beats(rows)
     workers = worker_names({row.worker_id for row in rows if row.worker_id is not None})
     return [
         {
@@ -100,9 +112,10 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "queue": row.queue,
             "trigger_rule": row.rule,
             "state": state_of(row.state, row.wait_reason),
-            "reason": row.reason,
+            "reason": row.reason if row.state == "skipped" else None,
+            "cached": row.state == "succeeded" and row.reason == "cached",
             "attempt": row.attempts + (row.state == "running" or is_mapping(row)),
-            "max_attempts": graph.steps[row.ordinal].max_attempts,
+            "max_attempts": graph.steps[row.ordinal].max_attempts + row.extra_attempts,
             "output": payload(row.output),
             "error": payload(row.error),
             "handled": row.handled,
@@ -112,7 +125,9 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
-            "undo": None,
+            "progress": beats.get((row.ordinal, row.batch), SILENT).progress,
+            "heartbeat_at": beats.get((row.ordinal, row.batch), SILENT).at,
+            "undo": undos.get(row.ordinal) if row.batch == 0 else None,
             "map": maps[row.ordinal].counts if row.batch == 0 and row.ordinal in maps else None,
             "errors": maps[row.ordinal].errors if row.batch == 0 and row.ordinal in maps else None,
         }
@@ -122,7 +137,7 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
 
 def step_states(*, tenant: Tenant, run_id: UUID) -> list[str]:
     """The states of a run's step runs, in definition order: little, even of a large run."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=0).order_by("ordinal")
+    rows = _rows(tenant, run_id).order_by("ordinal")
     return [state_of(*row) for row in rows.values_list("state", "wait_reason")]
 
 
@@ -130,7 +145,7 @@ def begun_steps(
     *, tenant: Tenant, run_id: UUID, version_id: int, limit: int
 ) -> tuple[list[dict[str, object]], int]:
     """The first `limit` step runs that were ready, with their times, and how many there are in all."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=0, ready_at__isnull=False)
+    rows = _rows(tenant, run_id).filter(ready_at__isnull=False)
     graph = version_graph(version_id)
     found = rows.order_by("ready_at", "ordinal")[:limit].values_list(
         "ordinal", "state", "wait_reason", "ready_at", "started_at", "finished_at"
@@ -158,15 +173,17 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
     Raises RunNotFound."""
     run: Run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk, batch=0).values_list(
-        "ordinal", "state", "wait_reason", "attempts", "ready_at", "started_at", "finished_at"
-    )
+    rows = _rows(tenant, run.pk).values_list(
+        "ordinal", "state", "wait_reason", "attempts", "extra_attempts",
+        "ready_at", "started_at", "finished_at",
+    )  # fmt: skip
     maps = {step.ordinal for step in graph.steps if step.is_map}
     counts = map_counts(tenant=tenant, run_id=run.pk, ordinals=maps)
     states = {row[0]: (state_of(*row[1:3]), *row[3:]) for row in rows.order_by("ordinal")}
+    undos = step_undos(tenant=tenant, run=run, ordinals=list(states))
     nodes = []
     for step in graph.steps:
-        state, attempts, ready_at, started_at, finished_at = states[step.ordinal]
+        state, attempts, extra, ready_at, started_at, finished_at = states[step.ordinal]
         nodes.append(
             {
                 "name": step.name,
@@ -175,10 +192,11 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
                 "trigger_rule": step.rule,
                 "state": state,
                 "attempt": attempts + (state == "running"),
-                "max_attempts": step.max_attempts,
+                "max_attempts": step.max_attempts + extra,
                 "ready_at": ready_at,
                 "started_at": started_at,
                 "finished_at": finished_at,
+                "undo": undos.get(step.ordinal),
                 "map": counts[step.ordinal].counts if step.is_map else None,
             }
         )

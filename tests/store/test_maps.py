@@ -14,7 +14,7 @@ from orchestrator.domain.maps import SOURCE, batch_items, make_packs, packs_text
 from orchestrator.models import MapPack, MapState, Run, StepRun, TenantLoad
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import clock, maps, workers
+from orchestrator.store import clock, closing, workers
 from orchestrator.store.work import Claimed, Completion
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
@@ -124,7 +124,8 @@ def test_a_failed_batch_cancels_what_waits_and_the_step_ends_with_what_runs(tena
     states = dict(StepRun.objects.values_list("batch", "state"))
     assert states == {0: "waiting", 1: "failed", 2: "cancelled", 3: "running", 4: "cancelled"}
     key = (run.pk, 0)
-    assert maps.closing_maps(store.connection(), [key, key]) == {key}
+    assert closing.failed_maps(store.connection(), [key]) == {key}
+    assert closing.failed_maps(store.connection(), []) == set()
     mapper.end(three, "lost", error=ERROR, counts=False)
     mapper.sound()
     run.refresh_from_db()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.domain import graph
-from orchestrator.domain.definition.model import Step
+from orchestrator.domain.definition.model import Call, Step
 from orchestrator.domain.definition.reader import Reader, shown
 from orchestrator.domain.definition.steps import before, templates
 from orchestrator.domain.expressions import Template
@@ -111,6 +111,8 @@ class Linker:
             batch_needs=self._batch_needs(step, names),
             batch_needs_input=step.map is not None and "input" in step.args.roots,
             secrets=frozenset(name for template in first for name in template.secrets),
+            compensate=self._called(step.compensate),
+            undo=self._called(step.undo),
         )
 
     def _batch_needs(self, step: Step, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -118,6 +120,12 @@ class Linker:
         if step.map is None:
             return ()
         return tuple(self.ordinals[name] for name in step.args.places if name in names)
+
+    def _called(self, call: Call | None) -> Call | None:
+        if call is None:
+            return None
+        needed = (self.ordinals[name] for name in call.args.places if name in self.ordinals)
+        return replace(call, needs=tuple(needed), secrets=frozenset(call.args.secrets))
 
 
 def _place(step: Step) -> str:

@@ -8,16 +8,12 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "heartbeat",
     "pool",
-    "compensate",
-    "undo",
-    "cache",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)
-_BESIDE_MAP = ("workflow", "cache", "repeat")
-"""What a map may not have: child runs per item, one cached value for many, another pass over all."""
+_BESIDE_MAP = ("workflow", "compensate", "repeat")
+"""What a map may not have: child runs per item, what would make it pass over its items again."""
 
 
 def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:

@@ -1,4 +1,6 @@
 -- Purpose: cancel the steps of these runs that have not started; `always` steps only when asked.
+-- Undos (batch -2) are not steps that could be cancelled.  A step that waits for its compensation has
+-- failed: it ends so when its compensation, cancelled here if it has not started, has ended.
 -- Guard:   under the tenants' mutexes.
 -- A map's own row (it waits for its batches) is left to engine_map_cut: batches of it may still run.
 -- Returns: the steps (batch 0) that ended, for engine_propagate.
@@ -9,6 +11,9 @@ CREATE OR REPLACE FUNCTION engine_cancel_steps(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     m record;
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
 BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -20,7 +25,8 @@ BEGIN
                 FROM step_run s
                WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id
                  AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
-                 AND (p_always OR s.rule <> 'always') AND coalesce(s.wait_reason, '') <> 'map'
+                 AND (p_always OR s.rule <> 'always')
+                 AND s.batch <> -2 AND coalesce(s.wait_reason, '') NOT IN ('compensate', 'map')
               OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now,
@@ -50,10 +56,16 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(d.tenant_id), array_agg(d.run_id), array_agg(d.version_id),
-           array_agg(d.ordinal), array_agg('cancelled'::text)
-      INTO o_tenants, o_runs, o_versions, o_ordinals, o_states
-      FROM done d WHERE d.batch = 0;
+    SELECT array_agg(d.tenant_id) FILTER (WHERE d.batch = 0), array_agg(d.run_id) FILTER (WHERE d.batch = 0),
+           array_agg(d.version_id) FILTER (WHERE d.batch = 0), array_agg(d.ordinal) FILTER (WHERE d.batch = 0),
+           array_agg('cancelled'::text) FILTER (WHERE d.batch = 0),
+           array_agg(d.tenant_id) FILTER (WHERE d.batch = -1), array_agg(d.run_id) FILTER (WHERE d.batch = -1),
+           array_agg(d.ordinal) FILTER (WHERE d.batch = -1)
+      INTO o_tenants, o_runs, o_versions, o_ordinals, o_states, c_tenants, c_runs, c_ordinals
+      FROM done d;
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_compensated(c_tenants, c_runs, c_ordinals, p_now);
+    END IF;
 
     SELECT * INTO m FROM engine_map_cut(p_tenants, p_runs, p_always, p_actor, p_now);
     IF m.o_runs IS NOT NULL THEN
