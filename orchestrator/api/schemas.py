@@ -149,6 +149,8 @@ class Waiting(Schema):
         "snooze",
         "connections",
         "total_connections",
+        "pool",
+        "breaker",
         "max_parallel",
         "paused",
         "no_worker",
@@ -284,3 +286,16 @@ class QuotaView(Schema):
     max_bulk_lines: int
     suspended: bool
     use: QuotaUse
+
+
+class PoolView(Schema):
+    """A pool and its use; of a server's pool `in_use` is all tenants', `waiting` the tenant's own."""
+
+    name: str
+    limit: int
+    rate: str | None
+    scope: Literal["tenant", "server"]
+    in_use: int
+    waiting: int
+    created_at: datetime
+    updated_at: datetime

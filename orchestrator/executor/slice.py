@@ -53,6 +53,7 @@ class Slice:
         self.released: list[Claimed] = []
         self.woke_at = 0.0
         self.polled_at = 0.0
+        self.again_at = 0.0
         self.draining_since: float | None = None
         self.retiring = False
 
@@ -76,7 +77,7 @@ class Slice:
         if self.completions or self.verdicts:
             return True
         if not self.flights and not self.stuck and not claimed:
-            return False
+            return self._await_rate()
         if not claimed:
             self.child.landing.wait(self._patience())
         return True
@@ -218,6 +219,7 @@ class Slice:
             late, claimed = work.exchange(
                 connection, self.child.worker_id, completions, verdicts, wanted
             )
+            self._heed_rate(claimed)
             self.completions, self.verdicts = [], []
             if late:
                 logger.warning("%s late results were refused", len(late))
@@ -232,6 +234,19 @@ class Slice:
         if wanted is not None and claimed and len(claimed) >= wanted.want:
             self._wake_another()
         return claimed
+
+    def _heed_rate(self, claimed: list[Claimed]) -> None:
+        """Take the row out of a claim that says when a pool's rate lets the next step start."""
+        if claimed and claimed[-1].kind == "later":
+            self.again_at = time.monotonic() + claimed.pop().epoch / 1000
+
+    def _await_rate(self) -> bool:
+        """Nothing runs: wait where a rate lets a step start soon, so that no wake-up is needed."""
+        pause = self.again_at - time.monotonic()
+        if pause <= 0:
+            return False
+        self.child.landing.wait(pause)
+        return True
 
     def _poll(self) -> None:
         """Ask which of the runs in flight are closing, at most every `poll_s`."""
@@ -325,6 +340,8 @@ class Slice:
             at = flight.cut_at if flight.ending is not None else flight.deadline
             if at:
                 patience = min(patience, at - now)
+        if self.again_at > now:
+            patience = min(patience, self.again_at - now)
         return max(0.001, patience)
 
     def _abandon(self) -> None:

@@ -3,17 +3,20 @@
 from orchestrator.models.events import Event
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
+from orchestrator.models.pools import Breaker, Pool
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
+    "Breaker",
     "Control",
     "Duty",
     "Event",
     "Handler",
     "Hold",
     "IdempotencyKey",
+    "Pool",
     "Rollup",
     "RollupCursor",
     "Run",

@@ -15,6 +15,7 @@ from orchestrator.domain.definition import Definition, Step, parse_definition
 from orchestrator.models import Handler, Workflow, WorkflowVersion
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.handlers import known_handlers
+from orchestrator.services.pools import known_pools
 from orchestrator.store.version_steps import StepRow, insert_steps
 from tenants.actors import Actor
 from tenants.models import Quota, Tenant
@@ -46,6 +47,7 @@ def publish_workflow(
         name=name,
         max_steps=max_steps,
         handlers=known_handlers(),
+        pools=known_pools(tenant),
     )
     if dry_run:
         return _foretell(tenant, definition)
@@ -132,6 +134,7 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         control=step.condition is not None,
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
+        pool=step.pool or "",
     )
 
 

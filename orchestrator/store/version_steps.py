@@ -9,7 +9,7 @@ from orchestrator.store.connect import Connection
 
 COPY = """
 COPY version_step (version_id, ordinal, tenant_id, name, handler_id, queue, rule, parents, children, needs,
-                   needs_input, control, max_attempts, fallback) FROM STDIN
+                   needs_input, control, max_attempts, fallback, pool) FROM STDIN
 """
 
 
@@ -30,6 +30,7 @@ class StepRow(NamedTuple):
     control: bool
     max_attempts: int
     fallback: str | None
+    pool: str
 
 
 def insert_steps(connection: Connection, rows: Iterable[StepRow]) -> None:

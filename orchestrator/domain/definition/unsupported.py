@@ -9,7 +9,6 @@ _OF_STEPS = (
     "signal",
     "sleep",
     "heartbeat",
-    "pool",
     "map",
     "compensate",
     "undo",

@@ -27,6 +27,7 @@ DECLARE
     d_states text[];
     u_tenants int[];
     u_runs uuid[];
+    v_places int[];
 BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
@@ -44,7 +45,7 @@ BEGIN
         SELECT r.* FROM (SELECT DISTINCT g.run_id FROM given g) d
          CROSS JOIN LATERAL (SELECT o.id, o.closing FROM run o WHERE o.id = d.run_id OFFSET 0) r
     ), judged AS (
-        SELECT g.*, s.tid, s.charged_s, s.limited, s.started_at, g.outcome = 'lost' AS lost,
+        SELECT g.*, s.tid, s.charged_s, s.limited, s.pool_id, s.started_at, g.outcome = 'lost' AS lost,
                CASE WHEN g.outcome IN ('waiting', 'ready', 'lost') AND r.closing IS NOT NULL AND s.rule <> 'always'
                     THEN 'cancelled'
                     WHEN g.outcome = 'lost' THEN
@@ -52,7 +53,7 @@ BEGIN
                     ELSE g.outcome END AS state
           FROM given g
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid, o.charged_s, o.limited, o.started_at, o.rule, o.losses
+              SELECT o.ctid AS tid, o.charged_s, o.limited, o.pool_id, o.started_at, o.rule, o.losses
                 FROM step_run o
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = g.ordinal
                  AND o.batch = g.batch AND o.epoch = g.epoch AND o.worker_id = p_worker
@@ -82,7 +83,7 @@ BEGIN
           FROM judged j
          WHERE s.ctid = j.tid
         RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.attempts, s.due_at, s.queue,
-                  s.reason, s.error, j.idx, j.held, j.counts, j.lost, j.limited, j.started_at, j.seconds - j.charged_s AS owed,
+                  s.reason, s.error, j.idx, j.held, j.counts, j.lost, j.limited, j.pool_id, j.started_at, j.seconds - j.charged_s AS owed,
                   j.reason AS why
     ), said AS (
         SELECT d.*, CASE WHEN d.state = 'waiting' AND d.counts THEN 'step.retrying' ELSE 'step.' || d.state END AS type, 1 AS place
@@ -101,8 +102,8 @@ BEGIN
                     ELSE d.error END
           FROM said d
     ), hold AS (
-        INSERT INTO hold (tenant_id, run_id, ordinal, batch, worker_id, created_at)
-        SELECT d.tenant_id, d.run_id, d.ordinal, d.batch, p_worker, v_now FROM done d WHERE d.held
+        INSERT INTO hold (tenant_id, run_id, ordinal, batch, worker_id, pool_id, created_at)
+        SELECT d.tenant_id, d.run_id, d.ordinal, d.batch, p_worker, d.pool_id, v_now FROM done d WHERE d.held
     ), load AS (
         UPDATE tenant_load l SET
             seq = l.seq + g.n,
@@ -123,10 +124,14 @@ BEGIN
            array_agg(d.ordinal) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
            array_agg(d.state) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
            array_agg(d.tenant_id) FILTER (WHERE d.limited AND NOT d.held),
-           array_agg(d.run_id) FILTER (WHERE d.limited AND NOT d.held)
-      INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states, u_tenants, u_runs
+           array_agg(d.run_id) FILTER (WHERE d.limited AND NOT d.held),
+           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL AND NOT d.held)
+      INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states, u_tenants, u_runs, v_places
       FROM done d;
 
+    IF v_places IS NOT NULL THEN
+        PERFORM engine_pool_give(v_places);
+    END IF;
     IF v_back > 0 THEN
         UPDATE server_load SET amount = amount + v_back WHERE slot = p_worker % 16;
     END IF;
