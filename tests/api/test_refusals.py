@@ -98,7 +98,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
         "/steps/0/repeat",
     ),
     "heartbeat": ({"handler": "core.echo", "heartbeat": "5s"}, "/steps/0/heartbeat"),
-    "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
     "compensate": (
         {"handler": "core.echo", "compensate": {"handler": "core.echo"}},
         "/steps/0/compensate",

@@ -38,7 +38,7 @@ def test_what_is_read(text: str, count: int, seconds: float) -> None:
     ],
 )
 def test_what_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="rate|duration"):
+    with pytest.raises(ValueError, match=r"rate|duration"):
         parse_rate(text)
 
 
