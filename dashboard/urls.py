@@ -7,6 +7,7 @@ from django.urls import path
 
 from dashboard.views.actions import cancel, run_now
 from dashboard.views.home import home, staff_tenants
+from dashboard.views.pools import remove_pool, set_pool
 from dashboard.views.show import show
 
 urlpatterns = [
@@ -24,5 +25,8 @@ urlpatterns = [
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
+    path("t/<slug:slug>/pools/", show, {"page": "pools"}, name="pools"),
+    path("t/<slug:slug>/pools/set", set_pool, name="set_pool"),
+    path("t/<slug:slug>/pools/delete", remove_pool, name="remove_pool"),
     path("staff/tenants/", staff_tenants, name="staff_tenants"),
 ]

@@ -2,8 +2,11 @@
 
 from dashboard.live.page import Page
 from dashboard.pages.overview import OVERVIEW
+from dashboard.pages.pools import POOLS
 from dashboard.pages.run import RUN
 from dashboard.pages.runs import RUNS
 from dashboard.pages.workflows import WORKFLOW, WORKFLOWS
 
-PAGES: dict[str, Page] = {page.name: page for page in (OVERVIEW, RUNS, RUN, WORKFLOWS, WORKFLOW)}
+PAGES: dict[str, Page] = {
+    page.name: page for page in (OVERVIEW, RUNS, RUN, WORKFLOWS, WORKFLOW, POOLS)
+}

@@ -299,3 +299,13 @@ class PoolView(Schema):
     waiting: int
     created_at: datetime
     updated_at: datetime
+
+
+class BreakerView(Schema):
+    """A host that fails: open, nothing is sent until `retry_at`; half_open, one step tries."""
+
+    host: str
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    opened_at: datetime | None
+    retry_at: datetime | None

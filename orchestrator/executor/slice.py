@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke
+from orchestrator.executor import breakers, control, invoke
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.plans import StepPlan
@@ -94,6 +94,7 @@ class Slice:
                 continue
             del self.flights[flight]
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
+            self.child.breakers.observe(flight, result)
             self.completions.append(self._conclude(flight, result))
 
     def _conclude(self, flight: Flight, result: object) -> Completion:
@@ -213,6 +214,7 @@ class Slice:
             return []
         try:
             connection = self.child.connection()
+            self.child.breakers.tell(connection)
             if released:
                 work.unhold(connection, self.child.worker_id, released)
                 self.released = []
@@ -302,6 +304,13 @@ class Slice:
             except invoke.Fault as fault:
                 self.completions.append(
                     invoke.conclude(step, claimed, fault, seconds=0.0, max_bytes=0)
+                )
+                continue
+            if step.step.handler == breakers.HANDLER and (
+                wait_s := self.child.breakers.wait_s(self.child.connection(), claimed, args)
+            ):
+                self.completions.append(
+                    invoke.set_aside(claimed, args, reason="breaker", delay_s=wait_s)
                 )
                 continue
             flight = self._flight(plan.tenant, step, claimed, args)

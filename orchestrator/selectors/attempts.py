@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import StepNotFound
 from orchestrator.models import Event
 from orchestrator.selectors.payloads import payload
@@ -39,6 +40,14 @@ def attempts_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> list[dict
     return pair(events.order_by("seq"))
 
 
+def _never_called(event: Event) -> bool:
+    """Whether the claim only found that its host is held off: its handler was not called."""
+    if event.type != "step.waiting" or event.data is None:
+        return False
+    data = jsonvalue.decode(event.data)
+    return isinstance(data, dict) and data.get("reason") == "breaker"
+
+
 def pair(events: Iterable[Event]) -> list[dict[str, object]]:
     """Put each start together with its end; what comes in between begins no attempt."""
     attempts: list[dict[str, object]] = []
@@ -59,6 +68,10 @@ def pair(events: Iterable[Event]) -> list[dict[str, object]]:
                 }
             )
             open_ = True
+        elif open_ and _never_called(event):
+            attempts.pop()
+            workers.pop()
+            open_ = False
         elif open_ and event.type in ENDS:
             ended = ENDS[event.type]
             attempts[-1] |= {

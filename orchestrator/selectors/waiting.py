@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.db.models import Sum
 from django.db.models.functions import Now
 
 from orchestrator.conf import conf
+from orchestrator.domain import jsonvalue
 from orchestrator.models import Pool, Run, ServerLoad, StepRun, TenantLoad, Worker
 from orchestrator.selectors.pools import held_back, visible_pools
 from tenants.models import Quota, Tenant
@@ -87,6 +89,13 @@ def _shape(
     return {"reason": reason, "since": since, "until": until, "detail": detail}
 
 
+def _host(step: StepRun) -> str:
+    """The host that a step calls, by the arguments that are kept while it waits."""
+    args = jsonvalue.decode(step.args) if step.args else {}
+    url = args.get("url") if isinstance(args, dict) else None
+    return urlsplit(str(url)).hostname or "The host"
+
+
 def _timer(step: StepRun) -> dict[str, object]:
     """A retry's or snooze's wait.  While it lasts, `charged_s` keeps its length."""
     reason = step.wait_reason or "retry"
@@ -98,8 +107,8 @@ def _timer(step: StepRun) -> dict[str, object]:
         detail = "The handler asked to be called again then; no attempt was used."
     elif reason == "breaker":
         detail = (
-            "The host that it calls has failed too often; one step tries it then."
-            " No attempt was used."
+            f"{_host(step)} has failed too often: its circuit breaker is open. One step tries it"
+            " then, and the others follow when it answers; no attempt is used."
         )
     else:
         detail = f"Attempt {step.attempts + 1} starts then, after the retry's delay."
