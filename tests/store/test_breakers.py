@@ -115,8 +115,7 @@ def claimed(tenant: Tenant, batch: int = 0) -> Claimed:
 
 
 def flight(claim: Claimed, args: dict[str, object]) -> Flight:
-    found: Any = Flight(claim, Plan, None, None, args)  # type: ignore[arg-type]
-    return found
+    return Flight(claim, Plan, None, None, args)  # type: ignore[arg-type]
 
 
 class Names(Exception):
