@@ -66,27 +66,29 @@ BEGIN
 END
 $$;
 
--- Purpose: the steps that may be claimed out of lanes, no more of a pool than it has places.
+-- Purpose: the steps that may be claimed out of lanes, no more of a pool than it has places; and what the
+--          claim orders by: the connections that the tenant has room for, its start tag and weight.
 -- Guard:   under the tenants' mutexes and the pools' locks, in a later statement.
 CREATE OR REPLACE FUNCTION engine_pool_heads(
     p_tenants int[], p_pools int[], p_queues text[], p_handlers int[], p_want int, p_want_cpu int, p_clock double precision
 ) RETURNS TABLE (
     tenant_id int, tid tid, run_id uuid, ordinal int, batch int, queue text, rank bigint, limited boolean,
-    handler_id int, pool_id int
+    handler_id int, pool_id int, room int, start double precision, weight double precision
 ) LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT h.tenant_id, h.tid, h.run_id, h.ordinal, h.batch, h.queue, h.rank, h.limited, h.handler_id, h.pool_id
+    SELECT h.tenant_id, h.tid, h.run_id, h.ordinal, h.batch, h.queue, h.rank, h.limited, h.handler_id, h.pool_id,
+           h.connections, h.start, h.weight
       FROM (
         SELECT l.tenant_id, s.tid, s.run_id, s.ordinal, s.batch, l.queue, s.rank, s.limited, s.handler_id,
-               l.pool_id, l.room,
+               l.pool_id, l.room, t.connections, t.start, t.weight,
                row_number() OVER (PARTITION BY l.pool_id
                                   ORDER BY t.start, l.tenant_id, s.rank, s.run_id, s.ordinal, s.batch) AS place
           FROM engine_pool_lanes(p_tenants, p_queues, false) l
           CROSS JOIN LATERAL (
-              SELECT greatest(o.vtime, p_clock) AS start
+              SELECT greatest(o.vtime, p_clock) AS start, q.max_connections - o.in_use AS connections, q.weight
                 FROM tenant_load o JOIN quota q ON q.tenant_id = o.tenant_id AND q.max_connections > o.in_use
                WHERE o.tenant_id = l.tenant_id OFFSET 0) t
           CROSS JOIN LATERAL (

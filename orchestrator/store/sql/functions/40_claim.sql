@@ -38,6 +38,19 @@ DECLARE
     c_pools int[];
     v_pools boolean := EXISTS (SELECT 1 FROM pool);
     v_open int[];
+    h_tenants int[];
+    h_rooms int[];
+    h_starts double precision[];
+    h_weights double precision[];
+    h_tids tid[];
+    h_runs uuid[];
+    h_ordinals int[];
+    h_batches int[];
+    h_queues text[];
+    h_ranks bigint[];
+    h_limited boolean[];
+    h_handlers int[];
+    h_pools int[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT vclock INTO v_clock FROM server_load WHERE slot = -1;
@@ -117,6 +130,14 @@ BEGIN
         PERFORM engine_pool_lock(v_open);
     END IF;
     LOOP
+        IF v_open IS NOT NULL THEN
+            SELECT array_agg(s.tenant_id), array_agg(s.room), array_agg(s.start), array_agg(s.weight), array_agg(s.tid),
+                   array_agg(s.run_id), array_agg(s.ordinal), array_agg(s.batch), array_agg(s.queue), array_agg(s.rank),
+                   array_agg(s.limited), array_agg(s.handler_id), array_agg(s.pool_id)
+              INTO h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches, h_queues, h_ranks,
+                   h_limited, h_handlers, h_pools
+              FROM engine_pool_heads(v_locked, v_open, p_queues, p_handlers, p_want, p_want_cpu, v_clock) s;
+        END IF;
         SELECT array_agg(h.tid), array_agg(h.run_id), array_agg(h.cost), array_agg(h.start),
                array_agg(h.limited), array_agg(h.pool_id), array_agg(h.over), bool_or(h.over)
           INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools, c_over, v_over
@@ -150,12 +171,13 @@ BEGIN
                                        CASE WHEN a.queue = 'cpu' THEN p_want_cpu ELSE p_want END)) s
                      WHERE l.tenant_id = ANY (v_locked)
                     UNION ALL
-                    SELECT l.tenant_id, q.max_connections - l.in_use, greatest(l.vtime, v_clock),
-                           q.weight, s.tid, s.run_id, s.ordinal, s.batch, s.queue, s.rank, s.limited, s.pool_id,
+                    SELECT s.tenant_id, s.room, s.start, s.weight, s.tid, s.run_id, s.ordinal, s.batch, s.queue,
+                           s.rank, s.limited, s.pool_id,
                            coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01)
-                      FROM engine_pool_heads(v_locked, v_open, p_queues, p_handlers, p_want, p_want_cpu, v_clock) s
-                      JOIN tenant_load l ON l.tenant_id = s.tenant_id
-                      JOIN quota q ON q.tenant_id = s.tenant_id
+                      FROM unnest(h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches,
+                                  h_queues, h_ranks, h_limited, h_handlers, h_pools)
+                           AS s (tenant_id, room, start, weight, tid, run_id, ordinal, batch, queue, rank, limited,
+                                 handler_id, pool_id)
                      WHERE v_open IS NOT NULL) b) g
              WHERE g.place <= g.room OR g.over
              ORDER BY g.finish, g.rank) h
