@@ -5,8 +5,22 @@ from dashboard.pages.overview import OVERVIEW
 from dashboard.pages.pools import POOLS
 from dashboard.pages.run import RUN
 from dashboard.pages.runs import RUNS
+from dashboard.pages.schedules import SCHEDULE, SCHEDULES
+from dashboard.pages.triggers import TRIGGER, TRIGGERS
 from dashboard.pages.workflows import WORKFLOW, WORKFLOWS
 
 PAGES: dict[str, Page] = {
-    page.name: page for page in (OVERVIEW, RUNS, RUN, WORKFLOWS, WORKFLOW, POOLS)
+    page.name: page
+    for page in (
+        OVERVIEW,
+        RUNS,
+        RUN,
+        WORKFLOWS,
+        WORKFLOW,
+        SCHEDULES,
+        SCHEDULE,
+        TRIGGERS,
+        TRIGGER,
+        POOLS,
+    )
 }

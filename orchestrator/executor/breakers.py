@@ -16,9 +16,10 @@ import psycopg
 from orchestrator.conf import Conf
 from orchestrator.domain.retries import error_names
 from orchestrator.executor.flights import Flight
-from orchestrator.executor.invoke import Reported
+from orchestrator.executor.invoke import Reported, set_aside
+from orchestrator.executor.plans import StepPlan
 from orchestrator.store import Connection, breakers
-from orchestrator.store.work import Claimed
+from orchestrator.store.work import Claimed, Completion
 
 HANDLER = "core.http"
 FRESH_S = 0.25
@@ -47,6 +48,17 @@ class Breakers:
         self._troubled: dict[int, tuple[float, set[str]]] = {}
         self._trials: set[tuple[object, ...]] = set()
         self._news: list[News] = []
+
+    def held(
+        self, connection: Connection, step: StepPlan, claimed: Claimed, args: Mapping[str, object]
+    ) -> Completion | None:
+        """What becomes of a claim whose host is held off; None: it may run."""
+        if step.step.handler != HANDLER:
+            return None
+        wait_s = self.wait_s(connection, claimed, args)
+        if not wait_s:
+            return None
+        return set_aside(claimed, args, reason="breaker", delay_s=wait_s)
 
     def wait_s(self, connection: Connection, claimed: Claimed, args: Mapping[str, object]) -> float:
         """Seconds that this call must wait for its host; 0: it may go."""

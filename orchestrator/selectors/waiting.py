@@ -91,7 +91,10 @@ def _shape(
 
 def _host(step: StepRun) -> str:
     """The host that a step calls, by the arguments that are kept while it waits."""
-    args = jsonvalue.decode(step.args) if step.args else {}
+    try:
+        args = jsonvalue.decode(step.args or "{}")
+    except jsonvalue.BadJson:  # so large that it is kept elsewhere
+        args = {}
     url = args.get("url") if isinstance(args, dict) else None
     return urlsplit(str(url)).hostname or "The host"
 
@@ -99,6 +102,12 @@ def _host(step: StepRun) -> str:
 def _timer(step: StepRun) -> dict[str, object]:
     """A retry's or snooze's wait.  While it lasts, `charged_s` keeps its length."""
     reason = step.wait_reason or "retry"
+    if reason == "compensate":
+        detail = "It has failed; its compensation decides whether it goes on, is tried once more or stays so."
+        return _shape(reason, step.started_at, None, detail)
+    if reason == "cache":
+        detail = "Another step makes the output of its cache key; it takes that when it is there."
+        return _shape(reason, step.ready_at, None, detail)
     if step.due_at is None:
         detail = "The code of the attempt before has not ended yet; the delay begins when it has."
         return _shape(reason, step.started_at, None, detail)

@@ -8,11 +8,7 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "heartbeat",
     "map",
-    "compensate",
-    "undo",
-    "cache",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)
