@@ -8,6 +8,7 @@ from django.urls import path
 from dashboard.views import schedules, triggers
 from dashboard.views.actions import cancel, run_now, undo
 from dashboard.views.home import home, staff_tenants
+from dashboard.views.pools import remove_pool, set_pool
 from dashboard.views.show import show
 
 urlpatterns = [
@@ -26,6 +27,9 @@ urlpatterns = [
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
+    path("t/<slug:slug>/pools/", show, {"page": "pools"}, name="pools"),
+    path("t/<slug:slug>/pools/set", set_pool, name="set_pool"),
+    path("t/<slug:slug>/pools/delete", remove_pool, name="remove_pool"),
     path("t/<slug:slug>/schedules/", show, {"page": "schedules"}, name="schedules"),
     path("t/<slug:slug>/schedules/+new", schedules.edit, name="schedule_new"),
     path("t/<slug:slug>/schedules/<str:name>/", show, {"page": "schedule"}, name="schedule"),

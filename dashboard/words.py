@@ -37,7 +37,8 @@ STEP_STATES = (
 REASONS = {
     "connections": "all of the tenant's connections are in use",
     "total_connections": "all of the server's connections are in use",
-    "pool": "its pool is full",
+    "pool": "its pool lets none start now",
+    "breaker": "the host that it calls fails",
     "max_parallel": "the run holds as many connections as it may",
     "paused": "paused",
     "no_worker": "no live worker can run it",

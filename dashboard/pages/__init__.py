@@ -2,6 +2,7 @@
 
 from dashboard.live.page import Page
 from dashboard.pages.overview import OVERVIEW
+from dashboard.pages.pools import POOLS
 from dashboard.pages.run import RUN
 from dashboard.pages.runs import RUNS
 from dashboard.pages.schedules import SCHEDULE, SCHEDULES
@@ -20,5 +21,6 @@ PAGES: dict[str, Page] = {
         SCHEDULE,
         TRIGGERS,
         TRIGGER,
+        POOLS,
     )
 }

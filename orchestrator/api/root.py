@@ -12,7 +12,17 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from orchestrator.api import bulk, errors, runs, schedules, server, stats, triggers, workflows
+from orchestrator.api import (
+    bulk,
+    errors,
+    pools,
+    runs,
+    schedules,
+    server,
+    stats,
+    triggers,
+    workflows,
+)
 from orchestrator.api.schemas import Finding, ProblemDetails
 
 PREFIX = "api/v1/"
@@ -98,6 +108,7 @@ def _build() -> Api:
         workflows.router,
         bulk.router,
         runs.router,
+        pools.router,
         schedules.router,
         triggers.router,
         stats.router,

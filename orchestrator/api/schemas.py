@@ -159,6 +159,8 @@ class Waiting(Schema):
         "cache",
         "connections",
         "total_connections",
+        "pool",
+        "breaker",
         "max_parallel",
         "paused",
         "no_worker",
@@ -319,3 +321,26 @@ class QuotaView(Schema):
     keep_outputs: bool
     suspended: bool
     use: QuotaUse
+
+
+class PoolView(Schema):
+    """A pool and its use; of a server's pool `in_use` is all tenants', `waiting` the tenant's own."""
+
+    name: str
+    limit: int
+    rate: str | None
+    scope: Literal["tenant", "server"]
+    in_use: int
+    waiting: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class BreakerView(Schema):
+    """A host that fails: open, nothing is sent until `retry_at`; half_open, one step tries."""
+
+    host: str
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    opened_at: datetime | None
+    retry_at: datetime | None

@@ -190,6 +190,12 @@ class StepNotFound(NotFound):
     code = "step_not_found"
 
 
+class PoolNotFound(NotFound):
+    """There is no such pool."""
+
+    code = "pool_not_found"
+
+
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 
@@ -224,6 +230,12 @@ class StateConflict(Conflict):
     """The state {state} does not allow {action}."""
 
     code = "state_conflict"
+
+
+class PoolInUse(Conflict):
+    """The pool is in use."""
+
+    code = "pool_in_use"
 
 
 class DepthExceeded(TooLarge):

@@ -7,6 +7,7 @@ from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.maps import MapPack, MapState
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.payloads import Payload, SpentRun, StoredObject
+from orchestrator.models.pools import Breaker, Pool
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.schedules import Schedule, ScheduleFire
 from orchestrator.models.triggers import Trigger, TriggerDelivery
@@ -14,6 +15,7 @@ from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionCall, VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
+    "Breaker",
     "CacheEntry",
     "CacheFlight",
     "Control",
@@ -26,6 +28,7 @@ __all__ = [
     "MapPack",
     "MapState",
     "Payload",
+    "Pool",
     "Rollup",
     "RollupCursor",
     "Run",

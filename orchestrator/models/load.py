@@ -91,6 +91,8 @@ class Hold(models.Model):
     ordinal = models.IntegerField()
     batch = models.IntegerField(db_default=0)
     worker_id = models.IntegerField()
+    pool_id = models.IntegerField(null=True)
+    """The pool of which it still holds a place."""
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -145,6 +145,10 @@ class StepRun(models.Model):
     )
     handler_id = models.IntegerField(null=True)
     queue = models.TextField()
+    pool = models.TextField(db_default="", default="", db_collation="C")
+    """The pool that it names, empty: none.  With the tenant and the queue it makes its lane."""
+    pool_id = models.IntegerField(null=True)
+    """The pool of which it holds a place while it runs (its row's id, as it was at the claim)."""
     rule = models.TextField()
     state = models.TextField()
     parked = models.TextField(null=True)
@@ -207,7 +211,7 @@ class StepRun(models.Model):
         )
         indexes = (
             models.Index(
-                fields=("tenant", "queue", "suspect", "rank"),
+                fields=("tenant", "queue", "suspect", "pool", "rank"),
                 include=("handler_id",),
                 condition=models.Q(state="ready", parked__isnull=True),
                 name="step_run_ready",
@@ -222,6 +226,11 @@ class StepRun(models.Model):
             ),
             models.Index(
                 fields=("due_at",), condition=models.Q(state="waiting"), name="step_run_due"
+            ),
+            models.Index(
+                fields=("tenant",),
+                condition=models.Q(state="waiting", wait_reason="breaker"),
+                name="step_run_breaker",
             ),
         )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.db.models import Sum
 from django.db.models.functions import Now
 
 from orchestrator.conf import conf
-from orchestrator.models import Run, ServerLoad, StepRun, TenantLoad, Worker
+from orchestrator.domain import jsonvalue
+from orchestrator.models import Pool, Run, ServerLoad, StepRun, TenantLoad, Worker
+from orchestrator.selectors.pools import held_back, visible_pools
 from tenants.models import Quota, Tenant
 
 CLAIMS = -1
@@ -69,9 +72,10 @@ def explain(
             found[step.ordinal, step.batch] = _timer(step)
     if held is not None:
         run = _run(tenant, ready[0])
+        pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
         for step in ready:
-            reason, detail = _ready(step, run, held)
-            found[step.ordinal, step.batch] = _shape(reason, step.ready_at, None, detail)
+            reason, detail, until = _ready(step, run, held, pools)
+            found[step.ordinal, step.batch] = _shape(reason, step.ready_at, until, detail)
     return found
 
 
@@ -83,6 +87,16 @@ def _shape(
     reason: str, since: datetime | None, until: datetime | None, detail: str
 ) -> dict[str, object]:
     return {"reason": reason, "since": since, "until": until, "detail": detail}
+
+
+def _host(step: StepRun) -> str:
+    """The host that a step calls, by the arguments that are kept while it waits."""
+    try:
+        args = jsonvalue.decode(step.args or "{}")
+    except jsonvalue.BadJson:  # so large that it is kept elsewhere
+        args = {}
+    url = args.get("url") if isinstance(args, dict) else None
+    return urlsplit(str(url)).hostname or "The host"
 
 
 def _timer(step: StepRun) -> dict[str, object]:
@@ -100,12 +114,32 @@ def _timer(step: StepRun) -> dict[str, object]:
     since = step.due_at - timedelta(seconds=step.charged_s)
     if reason == "snooze":
         detail = "The handler asked to be called again then; no attempt was used."
+    elif reason == "breaker":
+        detail = (
+            f"{_host(step)} has failed too often: its circuit breaker is open. One step tries it"
+            " then, and the others follow when it answers; no attempt is used."
+        )
     else:
         detail = f"Attempt {step.attempts + 1} starts then, after the retry's delay."
     return _shape(reason, since, step.due_at, detail)
 
 
-def _ready(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
+def _ready(
+    step: StepRun, run: Run, held: Limits, pools: Mapping[str, Pool]
+) -> tuple[str, str, datetime | None]:
+    """The reason, what it means, and when it passes, where that is known."""
+    if (
+        step.pool
+        and step.parked is None
+        and not held.suspended
+        and (step.queue, step.handler_id) in held.served
+        and (why := held_back(step.pool, pools.get(step.pool))) is not None
+    ):
+        return "pool", why.detail, why.until
+    return *_limit(step, run, held), None
+
+
+def _limit(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
     if run.state == "paused" or step.parked == "paused":
         return "paused", "The run or its workflow is paused; resuming it frees the step."
     if held.suspended:

@@ -92,7 +92,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
         {"handler": "core.echo", "repeat": {"until": "${{ output }}", "max": 2}},
         "/steps/0/repeat",
     ),
-    "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),

@@ -176,7 +176,6 @@ def test_the_number_of_steps_is_bounded() -> None:
     ("document", "path"),
     [
         (step(repeat={"until": "${{ output }}", "max": 2}), "/steps/1/repeat"),
-        (step(pool="p"), "/steps/1/pool"),
         (top(steps=[{"name": "a", "workflow": "x"}]), "/steps/0/workflow"),
         (top(steps=[{"name": "a", "signal": "x"}]), "/steps/0/signal"),
         (top(steps=[{"name": "a", "sleep": 5}]), "/steps/0/sleep"),

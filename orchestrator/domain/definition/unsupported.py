@@ -8,7 +8,6 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "pool",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)

@@ -1,8 +1,9 @@
 -- Purpose: take the steps that this worker may run now, within every limit, fairly among tenants;
 --          and what needs Python first (conditions, outputs of runs), which takes no connection.
 -- Indexes: step_run_ready (heads of a tenant's queue), control's key, tenant_load.
+-- Pools:   steps that name one stand in lanes of their own, see 14_pools.sql.
 -- Guard:   candidates are chosen without locks, locked by id, and looked at again under the lock;
---          the server's total is locked last.  Commits without waiting for the disk: a claim that is
+--          pools are locked then, by id, and the server's total last.  Commits without waiting for the disk: a claim that is
 --          lost in a crash was never there.
 -- Fairness: start-time fair queuing on worker-seconds.  A tenant's start tag is the later of its
 --          vtime and the server's clock; each step is charged its handler's mean cost over the
@@ -34,6 +35,22 @@ DECLARE
     c_starts double precision[];
     c_limited boolean[];
     c_over boolean[];
+    c_pools int[];
+    v_pools boolean := EXISTS (SELECT 1 FROM pool);
+    v_open int[];
+    h_tenants int[];
+    h_rooms int[];
+    h_starts double precision[];
+    h_weights double precision[];
+    h_tids tid[];
+    h_runs uuid[];
+    h_ordinals int[];
+    h_batches int[];
+    h_queues text[];
+    h_ranks bigint[];
+    h_limited boolean[];
+    h_handlers int[];
+    h_pools int[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT vclock INTO v_clock FROM server_load WHERE slot = -1;
@@ -50,13 +67,14 @@ BEGIN
          WHERE o.control_count > 0
             OR o.room AND (p_want > 0 OR p_want_cpu > 0) AND (
                 -- a scalar, not EXISTS: that would be hashed, reading every tenant's ready rows
-                SELECT true FROM step_run s
+                coalesce((SELECT true FROM step_run s
                  WHERE s.tenant_id = o.tenant_id AND s.queue = ANY (p_queues)
                    AND s.state = 'ready' AND s.parked IS NULL AND s.handler_id = ANY (p_handlers)
-                   AND (p_alone OR NOT s.suspect)
-                 LIMIT 1)
+                   AND (p_alone OR NOT s.suspect) AND s.pool = ''
+                 LIMIT 1), v_pools AND engine_pool_ready(o.tenant_id, p_queues, p_handlers, p_alone)))
          LIMIT least(64, greatest(p_want + p_want_cpu, 1))) c;
     IF v_candidates IS NULL THEN
+        RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
     END IF;
 
@@ -106,14 +124,27 @@ BEGIN
     IF p_want <= 0 AND p_want_cpu <= 0 THEN
         RETURN;
     END IF;
+    IF v_pools THEN
+        SELECT array_agg(DISTINCT l.pool_id) INTO v_open
+          FROM engine_pool_lanes(v_locked, p_queues, p_alone) l WHERE l.room > 0;
+        PERFORM engine_pool_lock(v_open);
+    END IF;
     LOOP
+        IF v_open IS NOT NULL THEN
+            SELECT array_agg(s.tenant_id), array_agg(s.room), array_agg(s.start), array_agg(s.weight), array_agg(s.tid),
+                   array_agg(s.run_id), array_agg(s.ordinal), array_agg(s.batch), array_agg(s.queue), array_agg(s.rank),
+                   array_agg(s.limited), array_agg(s.handler_id), array_agg(s.pool_id)
+              INTO h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches, h_queues, h_ranks,
+                   h_limited, h_handlers, h_pools
+              FROM engine_pool_heads(v_locked, v_open, p_queues, p_handlers, p_want, p_want_cpu, v_clock) s;
+        END IF;
         SELECT array_agg(h.tid), array_agg(h.run_id), array_agg(h.cost), array_agg(h.start),
-               array_agg(h.limited), array_agg(h.over), bool_or(h.over)
-          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_over, v_over
+               array_agg(h.limited), array_agg(h.pool_id), array_agg(h.over), bool_or(h.over)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools, c_over, v_over
           FROM (
             SELECT g.*, row_number() OVER (PARTITION BY g.queue = 'cpu' ORDER BY g.finish, g.rank) AS nr
               FROM (
-                SELECT b.tid, b.run_id, b.queue, b.rank, b.cost, b.start, b.limited,
+                SELECT b.tid, b.run_id, b.queue, b.rank, b.cost, b.start, b.limited, b.pool_id,
                        b.start + sum(b.cost / b.weight) OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS finish,
                        row_number() OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS place,
                        b.room,
@@ -124,6 +155,7 @@ BEGIN
                   FROM (
                     SELECT l.tenant_id, q.max_connections - l.in_use AS room, greatest(l.vtime, v_clock) AS start,
                            q.weight, s.tid, s.run_id, s.ordinal, s.batch, a.queue, s.rank, s.limited,
+                           NULL::int AS pool_id,
                            coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01) AS cost
                       FROM tenant_load l
                       JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
@@ -132,12 +164,21 @@ BEGIN
                           SELECT s.ctid AS tid, s.run_id, s.ordinal, s.batch, s.rank, s.limited, s.handler_id
                             FROM step_run s
                            WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
-                             AND s.state = 'ready' AND s.parked IS NULL AND NOT s.suspect
+                             AND s.state = 'ready' AND s.parked IS NULL AND NOT s.suspect AND s.pool = ''
                              AND s.handler_id = ANY (p_handlers)
                            ORDER BY s.rank
                            LIMIT least(q.max_connections - l.in_use,
                                        CASE WHEN a.queue = 'cpu' THEN p_want_cpu ELSE p_want END)) s
-                     WHERE l.tenant_id = ANY (v_locked)) b) g
+                     WHERE l.tenant_id = ANY (v_locked)
+                    UNION ALL
+                    SELECT s.tenant_id, s.room, s.start, s.weight, s.tid, s.run_id, s.ordinal, s.batch, s.queue,
+                           s.rank, s.limited, s.pool_id,
+                           coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01)
+                      FROM unnest(h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches,
+                                  h_queues, h_ranks, h_limited, h_handlers, h_pools)
+                           AS s (tenant_id, room, start, weight, tid, run_id, ordinal, batch, queue, rank, limited,
+                                 handler_id, pool_id)
+                     WHERE v_open IS NOT NULL) b) g
              WHERE g.place <= g.room OR g.over
              ORDER BY g.finish, g.rank) h
          WHERE h.over OR h.nr <= CASE WHEN h.queue = 'cpu' THEN p_want_cpu ELSE p_want END;
@@ -157,19 +198,34 @@ BEGIN
          WHERE l.ctid = o.tid;
     END LOOP;
 
+    IF v_over THEN
+        -- so many that parking them is left to the next claims: they do not start for that
+        SELECT array_agg(d.tid), array_agg(d.run_id), array_agg(d.cost), array_agg(d.start),
+               array_agg(d.limited), array_agg(d.pool_id)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
+          FROM unnest(c_tids, c_runs, c_costs, c_starts, c_limited, c_pools, c_over)
+               AS d (tid, run_id, cost, start, limited, pool_id, over)
+         WHERE NOT d.over;
+    END IF;
+
     IF c_runs IS NULL AND p_alone AND p_want > 0 THEN
         -- a step that was lost before runs with no other step in its process
         SELECT array_agg(h.tid), array_agg(h.run_id),
                array_agg(coalesce(p_costs[array_position(p_handlers, h.handler_id)], 0.01)),
-               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited)
-          INTO c_tids, c_runs, c_costs, c_starts, c_limited
+               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited), array_agg(h.pool_id)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
           FROM (SELECT s.*, l.vtime
                   FROM tenant_load l
                   JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
-                  CROSS JOIN unnest(p_queues) AS a (queue)
                   CROSS JOIN LATERAL (
-                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id FROM step_run s
-                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
+                      SELECT a.queue, '' AS pool, NULL::int AS pool_id FROM unnest(p_queues) AS a (queue)
+                      UNION ALL
+                      SELECT o.queue, o.pool, o.pool_id
+                        FROM engine_pool_lanes(ARRAY[l.tenant_id], p_queues, true) o
+                       WHERE v_open IS NOT NULL AND o.suspect AND o.room > 0 AND o.pool_id = ANY (v_open)) a
+                  CROSS JOIN LATERAL (
+                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id, a.pool_id FROM step_run s
+                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue AND s.pool = a.pool
                          AND s.state = 'ready' AND s.parked IS NULL AND s.suspect
                          AND s.handler_id = ANY (p_handlers)
                        ORDER BY s.rank LIMIT 1) s
@@ -178,6 +234,7 @@ BEGIN
                  ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
     END IF;
     IF c_runs IS NULL THEN
+        RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
     END IF;
 
@@ -190,11 +247,15 @@ BEGIN
         RETURN;
     END IF;
     c_tids := c_tids[1:v_limit]; c_costs := c_costs[1:v_limit]; c_starts := c_starts[1:v_limit];
+    c_pools := c_pools[1:v_limit];
     v_now := clock_timestamp();
     UPDATE server_load t SET amount = t.amount + v_limit,
            vclock = greatest(t.vclock, (SELECT max(x) FROM unnest(c_starts) AS x))
      WHERE t.slot = -1;
 
+    IF v_open IS NOT NULL THEN
+        PERFORM engine_pool_take(c_pools, v_now);
+    END IF;
     IF true = ANY (c_limited) THEN
         UPDATE run r SET active_count = r.active_count + g.n
           FROM (SELECT d.run_id, count(*) AS n FROM unnest(c_runs[1:v_limit], c_limited[1:v_limit]) AS d (run_id, limited)
@@ -208,8 +269,8 @@ BEGIN
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (v_locked)
     ), mine AS (
         UPDATE step_run s SET state = 'running', epoch = s.epoch + 1, worker_id = p_worker, started_at = v_now,
-               charged_s = d.cost
-          FROM unnest(c_tids, c_costs) AS d (tid, cost)
+               charged_s = d.cost, pool_id = d.pool_id
+          FROM unnest(c_tids, c_costs, c_pools) AS d (tid, cost, pool_id)
          WHERE s.ctid = d.tid
         RETURNING s.*
     ), of AS MATERIALIZED (
@@ -285,4 +346,17 @@ BEGIN
            d.bytes > p_bytes
       FROM laden d;
 END
+$$;
+
+-- Purpose: what claim answers when it took nothing and a pool's rate lets a step start within a second:
+--          one row `later`, whose `epoch` is the milliseconds until then.
+CREATE OR REPLACE FUNCTION engine_claim_later(p_queues text[], p_handlers int[]) RETURNS TABLE (
+    kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
+    attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
+    input text, refs int[], states text[], outputs text[], lazy boolean
+) LANGUAGE sql STABLE AS $$
+    SELECT 'later', 0, '00000000-0000-0000-0000-000000000000'::uuid, 0, 0, 0::bigint, w.ms,
+           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false
+      FROM engine_pool_later(p_queues, p_handlers) AS w (ms)
+     WHERE w.ms IS NOT NULL
 $$;
