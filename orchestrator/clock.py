@@ -15,7 +15,7 @@ import psycopg
 
 from orchestrator import broadcast, dispatch
 from orchestrator.conf import Conf
-from orchestrator.services import maintenance, rollups
+from orchestrator.services import actions, maintenance, rollups
 from orchestrator.store import Connection, clock, connect
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def duties(conf: Conf) -> list[Duty]:
         Duty("publish", 0.2, Publisher()),
         Duty("expire", 0.25, clock.expire),
         Duty("wake", 0.25, wake),
+        Duty("act", 0.25, actions.act),
         Duty("reap", 1.0, maintenance.Reaper(conf.lease_s)),
         Duty("unserved", 1.0, unserved),
         Duty("reconcile", 60.0, maintenance.reconcile),

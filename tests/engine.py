@@ -8,7 +8,15 @@ from uuid import uuid4
 
 from orchestrator import store
 from orchestrator.models import Handler, Worker
-from orchestrator.store.work import COMPLETE, Claimed, Completion, _completion_arrays
+from orchestrator.store.work import (
+    COMPLETE,
+    DECIDE,
+    Claimed,
+    Completion,
+    Verdict,
+    _completion_arrays,
+    _verdict_arrays,
+)
 
 CLAIM = """
 SELECT * FROM engine_claim(%s::int, %s::text[], %s::int[], %s::float8[], %s::int, %s::int, %s::bool, %s::bigint)
@@ -55,6 +63,23 @@ class Engine:
         """Write what became of claims."""
         assert self.worker is not None
         store.connection().execute(COMPLETE, _completion_arrays(self.worker.pk, completions))
+
+    def complete_on(self, connection: store.Connection, completion: Completion) -> None:
+        """The same on another connection."""
+        assert self.worker is not None
+        connection.execute(COMPLETE, _completion_arrays(self.worker.pk, [completion]))
+
+    def decide(self, claim: Claimed, verdict: str, value: str | None = None) -> None:
+        """Write what became of control work."""
+        store.connection().execute(DECIDE, _verdict_arrays([Verdict(claim, verdict, value)]))
+
+    def run_conditions(self) -> None:
+        """Let every condition hold that is asked now; what else is claimed, ends."""
+        for claim in self.claim():
+            if claim.kind == "step":
+                self.succeed([claim])
+            else:
+                self.decide(claim, "ready")
 
     def succeed(self, claims: Sequence[Claimed], output: object = None) -> None:
         """End claims well."""

@@ -190,6 +190,12 @@ class StepNotFound(NotFound):
     code = "step_not_found"
 
 
+class ActionNotFound(NotFound):
+    """There is no such action."""
+
+    code = "action_not_found"
+
+
 class TenantNotFound(NotFound):
     """There is no such tenant."""
 

@@ -3,12 +3,16 @@
 from orchestrator.models.events import Event
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
+from orchestrator.models.repairs import Action, ActionItem, DeadLetter
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
+    "Action",
+    "ActionItem",
     "Control",
+    "DeadLetter",
     "Duty",
     "Event",
     "Handler",

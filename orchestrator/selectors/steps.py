@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from orchestrator.domain.errors import StepNotFound
 from orchestrator.models import Run, StepRun, Worker
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
@@ -14,6 +15,15 @@ from orchestrator.selectors.waiting import explain
 from tenants.models import Tenant
 
 CURSOR = "steps"
+
+
+def access_step(*, tenant: Tenant, run_id: UUID | str, name: str) -> tuple[Run, VersionGraph, int]:
+    """The tenant's run, its graph, and the ordinal of the step.  Raises RunNotFound, StepNotFound."""
+    run = access_run(tenant=tenant, run_id=run_id)
+    graph = version_graph(run.version_id)
+    if name not in graph.ordinals:
+        raise StepNotFound(step=name)
+    return run, graph, graph.ordinals[name]
 
 
 def steps_page(

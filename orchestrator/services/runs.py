@@ -115,6 +115,7 @@ def _row(
         finished_at=None,
         deadline_at=new.deadline_at,
         closing=None,
+        paused_at=None,
     )
 
 

@@ -46,6 +46,7 @@ class RunRow:
     finished_at: datetime | None
     deadline_at: datetime | None
     closing: str | None
+    paused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
