@@ -74,21 +74,22 @@ class Engine:
         store.connection().execute(DECIDE, _verdict_arrays([Verdict(claim, verdict, value)]))
 
     def run_conditions(self) -> None:
-        """Let every condition hold that is asked now; what else is claimed, ends."""
-        for claim in self.claim():
-            if claim.kind == "step":
-                self.succeed([claim])
-            else:
-                self.decide(claim, "ready")
+        """Claim until nothing is left: every condition holds, every step succeeds."""
+        while claims := self.claim():
+            for claim in claims:
+                if claim.kind == "step":
+                    self.succeed([claim])
+                else:
+                    self.decide(claim, "ready")
 
     def succeed(self, claims: Sequence[Claimed], output: object = None) -> None:
         """End claims well."""
         text = json.dumps(output)
         self.complete(*(Completion(c, "succeeded", 0.1, output=text) for c in claims))
 
-    def fail(self, claim: Claimed, *, retry_in_s: float | None = None) -> None:
+    def fail(self, claim: Claimed, *, retry_in_s: float | None = None, message: str = "no") -> None:
         """End a claim badly, for good or until a retry."""
-        error = json.dumps({"code": "error", "message": "no", "type": "ValueError"})
+        error = json.dumps({"code": "error", "message": message, "type": "ValueError"})
         if retry_in_s is None:
             self.complete(Completion(claim, "failed", 0.1, error=error))
         else:

@@ -1,9 +1,12 @@
 """The pages that live: by the name that their socket's address says."""
 
 from dashboard.live.page import Page
+from dashboard.pages.dead_letters import DEAD_LETTERS
 from dashboard.pages.overview import OVERVIEW
 from dashboard.pages.run import RUN
 from dashboard.pages.runs import RUNS
 from dashboard.pages.workflows import WORKFLOW, WORKFLOWS
 
-PAGES: dict[str, Page] = {page.name: page for page in (OVERVIEW, RUNS, RUN, WORKFLOWS, WORKFLOW)}
+PAGES: dict[str, Page] = {
+    page.name: page for page in (OVERVIEW, RUNS, RUN, WORKFLOWS, WORKFLOW, DEAD_LETTERS)
+}

@@ -59,10 +59,12 @@ RETRY = {
 def get_dead_letters(request: ApiRequest) -> HttpResponse:
     """Steps that were given up, newest first; with `group=true`, groups of those with like errors."""
     query = Query(request, (*PAGING, *NAMES, "group"))
-    asked = {name: query.text(name) for name in NAMES}
+    workflow, step, code, fingerprint = (query.text(name) for name in NAMES)
     limit, cursor, grouped = query.limit(), query.cursor(), query.flag("group")
     query.done()
-    letters = letters_of(tenant=request.tenant, **asked)
+    letters = letters_of(
+        tenant=request.tenant, workflow=workflow, step=step, code=code, fingerprint=fingerprint
+    )
     read = list_groups if grouped else list_letters
     page = read(tenant=request.tenant, letters=letters, limit=limit, cursor=cursor)
     return answer(page.view())

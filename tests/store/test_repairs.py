@@ -191,7 +191,8 @@ def test_timeouts_begin_anew_and_a_deadline_that_passed_is_dropped(
     fail(engine, 0)
     pauses.pause_workflow(tenant=tenant, name="w", actor=SYSTEM)
     retry(tenant, run)
-    assert (run.expires_at, run.resume_ms) == (None, 3_600_000)
+    again = Run.objects.get(pk=run.pk)
+    assert (again.expires_at, again.resume_ms) == (None, 3_600_000)
     assert engine.claim() == []
     in_order(tenant)
 
@@ -271,8 +272,8 @@ def test_which_state_allows_what(tenant: Tenant, engine: Engine, state: str, act
         step("z", "y", trigger_rule="all_done"),
     )
     target = {"blocked": "y", "skipped": "y"}.get(state, "x")
-    if state != "ready":
-        first, keep = sorted(engine.claim(), key=lambda claim: claim.ordinal)
+    claims = [] if state == "ready" else sorted(engine.claim(), key=lambda claim: claim.ordinal)
+    for first in claims[:1]:
         if state == "backoff":
             engine.fail(first, retry_in_s=60)
         elif state in ("failed", "skipped"):
@@ -297,10 +298,7 @@ def test_which_state_allows_what(tenant: Tenant, engine: Engine, state: str, act
         assert told.type == f"step.{wanted}"
         assert AuditEntry.objects.filter(action=f"step.{action}").count() == 1
     in_order(tenant)
-    if state != "ready":
-        engine.succeed([keep], 1)
-        if state in ("blocked", "running"):
-            engine.succeed([first], 1)
+    engine.succeed(claims[1:] if state not in ("blocked", "running") else claims, 1)
     clock.due(store.connection())
     for row in StepRun.objects.filter(run=run, state="waiting"):
         repairs.skip_step(tenant=tenant, run_id=run.pk, name="xkyz"[row.ordinal], actor=SYSTEM)
@@ -543,11 +541,13 @@ def test_a_late_completion_after_a_retry_is_refused(racing: Tenant) -> None:
     """A worker that was given up speaks after the step was retried and claimed by another."""
     old, new = Engine(), Engine()
     run = start(racing, step("a"))
+    gone, late = old, None
     for _ in range(3):  # the third loss fails it
         (late,) = old.claim()
         assert old.worker is not None
         store.connection().execute("SELECT engine_reap(%s)", (old.worker.pk,))
         gone, old = old, Engine()
+    assert late is not None
     run.refresh_from_db()
     assert run.state == "failed"
     retry(racing, run)

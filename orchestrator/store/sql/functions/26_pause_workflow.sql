@@ -8,6 +8,8 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_now timestamptz;
 BEGIN
+    -- there is no mutex before the tenant's first run
+    INSERT INTO tenant_load (tenant_id) VALUES (p_tenant) ON CONFLICT DO NOTHING;
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     UPDATE workflow w SET paused_at = v_now
