@@ -95,7 +95,7 @@ def repairs(access: Access, run: Row) -> Context:
 def step_choices(run: Row, step: Row | None) -> Context:
     """What may be done by hand to the step that was asked for."""
     if step is None:
-        return {"choices": (), "may_start_here": False}
+        return {}
     waiting = step["waiting"] or {}
     choices = step_repairs(
         RunState(run["state"]),
@@ -106,6 +106,7 @@ def step_choices(run: Row, step: Row | None) -> Context:
     return {
         "choices": [choice.value for choice in Repair if choice in choices],
         "may_start_here": RunState(run["state"]) in TERMINAL_RUN,
+        "chosen_step": step["name"],
     }
 
 

@@ -111,13 +111,13 @@ def workflow_action(request: HttpRequest, slug: str, name: str, action: str) -> 
 @require_POST
 def retry_letters(request: HttpRequest, slug: str) -> HttpResponseBase:
     """Retry a group of dead letters, those of a workflow, or all (operators)."""
-    given = {
+    given: dict[str, object] = {
         key: value
         for key in ("fingerprint", "workflow", "rate")
         if (value := request.POST.get(key, ""))
     }
     if not given.keys() - {"rate"}:
-        given["all"] = True  # type: ignore[assignment]  # the body of a request, which is read as one
+        given["all"] = True
 
     def act(access: Access) -> None:
         actions.retry_dead_letters(tenant=access.tenant, body=given, actor=actor_of(request))

@@ -13,7 +13,7 @@ from orchestrator.models import Run
 from tenants.models import AuditEntry
 from tests.dashboard.conftest import PASSWORD, House
 
-PAGES = ["", "runs/", "workflows/", "workflows/import/"]
+PAGES = ["", "runs/", "workflows/", "workflows/import/", "dead-letters/"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -150,3 +150,11 @@ async def bad_output(ctx: StepContext, *, kind: str) -> Any:
 async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     """Takes `first`, and `second` if given."""
     return first + second
+
+
+@handler("test.needs_file")
+def needs_file(ctx: StepContext, *, path: str) -> str:
+    """Fail until the file is there."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"run {ctx.run_id} found nothing")
+    return "found"
