@@ -8,15 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid4
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.errors import StateConflict
+from orchestrator.domain.repairs import Repair, step_repairs
+from orchestrator.domain.statuses import RunState, StepState
 from orchestrator.executor import control, invoke
 from orchestrator.executor.plans import Plans
 from orchestrator.handlers import Abort, Skip, Snooze, registry
 from orchestrator.models import Run, StepRun
+from orchestrator.services import pauses, repairs
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, work, workers
@@ -37,7 +42,7 @@ RULES = [
     "always",
 ]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-MOVES = 30
+MOVES = 40
 MOST_STEPS = 7
 MOST_RUNS = 3
 
@@ -131,6 +136,9 @@ class Semantics:
         for _ in range(MOVES):
             self.move()
             self.compare()
+        for run_id, run in self.runs.items():
+            if run.state == "paused":
+                self._resume(run_id)
         while any(run.state not in model.TERMINAL for run in self.runs.values()):
             self.claim()
             if self.flights:
@@ -142,6 +150,7 @@ class Semantics:
     def move(self) -> None:
         """One of the moves that are open now; how often each is named is its weight."""
         open_moves = [self.claim] * 6 + [self.let_time_pass] * 2 + [self.close]
+        open_moves += [self.pause_or_resume, self.retry, self.repair, self.repair]
         if len(self.runs) < MOST_RUNS:
             open_moves += [self.submit]
         if self.flights:
@@ -165,7 +174,8 @@ class Semantics:
 
     def claim(self) -> None:
         want = self.draw(st.integers(1, 4))
-        ready = [step for run in self.runs.values() for step in run.steps if step.state == "ready"]
+        going = [run for run in self.runs.values() if run.state != "paused"]
+        ready = [step for run in going for step in run.steps if step.state == "ready"]
         calm = [step for step in ready if not step.suspect]
         claims = self.engine.claim(want, alone=not self.flights)
         expected = min(want, len(calm)) or (min(1, len(ready)) if not self.flights else 0)
@@ -233,7 +243,7 @@ class Semantics:
 
     def close(self) -> None:
         kind = self.draw(st.sampled_from(("cancel", "timeout", "deadline")))
-        run_id = self.draw(st.sampled_from(list(self.runs)))
+        run_id = self.choose(list(self.runs))
         run = self.runs[run_id]
         if run.state in model.TERMINAL:
             return
@@ -249,6 +259,82 @@ class Semantics:
         run.close(kind)
         self._control()
 
+    def pause_or_resume(self) -> None:
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        if run.state == "paused":
+            self._resume(run_id)
+        elif run.state in model.TERMINAL or run.closing:
+            with pytest.raises(StateConflict):
+                pauses.pause_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        else:
+            pauses.pause_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+            run.pause()
+
+    def _resume(self, run_id: UUID) -> None:
+        pauses.resume_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        self.runs[run_id].resume()
+        self._control()
+
+    def retry(self) -> None:
+        """A run, from what failed or from a step."""
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        start = self.choose([None, *run.steps])
+        body = {} if start is None else {"from_step": start.name}
+        refused = run.state not in model.TERMINAL or (run.state == "succeeded" and start is None)
+        if refused:
+            with pytest.raises(StateConflict):
+                repairs.retry_run(tenant=self.tenant, run_id=run_id, body=body, actor=SYSTEM)
+            return
+        repairs.retry_run(tenant=self.tenant, run_id=run_id, body=body, actor=SYSTEM)
+        run.retry(start)
+        self._control()
+
+    def repair(self) -> None:
+        """A step is retried, completed or skipped, where the model of the states allows it."""
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        step = self.choose(run.steps)
+        action = self.choose(list(Repair))
+        allowed = action in step_repairs(
+            RunState(run.state),
+            StepState(step.state),
+            closing=run.closing is not None,
+            backoff=step.state == "waiting",
+        )
+        again = run.downstream([step]) if step.state == "failed" else []
+        if action is Repair.RETRY and any(other.state == "running" for other in again):
+            allowed = False
+        if not allowed:
+            with pytest.raises(StateConflict):
+                self._repair(run_id, step, action)
+            return
+        self._repair(run_id, step, action)
+        if action is Repair.RETRY and step.state == "waiting":
+            clock.due(self.connection)
+            step.state = "ready"
+        elif action is Repair.RETRY and run.state in model.TERMINAL:
+            run.retry(step)
+        elif action is Repair.RETRY:
+            run.reset(again)
+        elif action is Repair.COMPLETE:
+            run.settle(step, "succeeded", 1000)
+        else:
+            run.settle(step, "skipped")
+        self._control()
+
+    def _repair(self, run_id: UUID, step: model.Step, action: Repair) -> None:
+        if action is Repair.RETRY:
+            repairs.retry_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
+        elif action is Repair.COMPLETE:
+            body = {"output": 1000}
+            repairs.complete_step(
+                tenant=self.tenant, run_id=run_id, name=step.name, body=body, actor=SYSTEM
+            )
+        else:
+            repairs.skip_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
+
     # -- what must hold ------------------------------------------------------------------------
 
     def compare(self) -> None:
@@ -258,13 +344,16 @@ class Semantics:
             output = None if row.output is None else jsonvalue.decode(row.output)
             found[row.run_id].append((row.state, row.attempts, row.losses, row.handled, output))
         for run_id, run in self.runs.items():
-            assert found[run_id] == [
-                (s.state, s.attempts, s.losses, s.handled, s.output) for s in run.steps
-            ]
+            expected = [(s.state, s.attempts, s.losses, s.handled, s.output) for s in run.steps]
+            assert found[run_id] == expected, (found[run_id], expected)
         for ended in Run.objects.filter(tenant=self.tenant):
             run = self.runs[ended.pk]
             output = None if ended.output is None else jsonvalue.decode(ended.output)
-            assert (ended.state, ended.closing, output) == (run.state, run.closing, run.output)
+            said, expected_run = (
+                (ended.state, ended.closing, output),
+                (run.state, run.closing, run.output),
+            )
+            assert said == expected_run, (said, expected_run)
         assert clock.reconcile(self.connection) == 0
 
     # -- how it is done ------------------------------------------------------------------------

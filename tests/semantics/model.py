@@ -23,6 +23,8 @@ class Step:
 
     children: list[Step] = field(default_factory=list)
     state: str = "blocked"
+    by_rule: bool = False
+    """Skipped since its rule could not hold: it was never tried."""
     told: bool = False
     """Whether its children know of its end."""
     attempts: int = 0
@@ -65,6 +67,7 @@ class Run:
     """Whether the workflow's output is an expression over all steps."""
     state: str = "queued"
     closing: str | None = None
+    started: bool = False
 
     def begin(self) -> None:
         """Submitted: what has no parents is ready."""
@@ -79,6 +82,7 @@ class Run:
         """A worker has taken it."""
         step.state = "running"
         self.state = "running"
+        self.started = True
 
     def succeed(self, step: Step) -> None:
         """Its handler has answered."""
@@ -136,6 +140,7 @@ class Run:
         if self.closing or self.state in TERMINAL:
             return
         self.closing = kind
+        self.resume()
         cut = [
             step
             for step in self.steps
@@ -145,6 +150,83 @@ class Run:
             step.state = "cancelled"
         self._tell(cut)
         self._finish()
+
+    # -- what is done by hand ------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Nothing new starts; what runs, ends."""
+        self.state = "paused"
+
+    def resume(self) -> None:
+        """It goes on where it was."""
+        if self.state == "paused":
+            self.state = "running" if self.started else "queued"
+            self._finish()
+
+    def downstream(self, seeds: Iterable[Step]) -> list[Step]:
+        """These steps and all that follow them."""
+        found = dict.fromkeys(seeds)
+        todo = list(found)
+        while todo:
+            new = [child for child in todo.pop().children if child not in found]
+            found |= dict.fromkeys(new)
+            todo += new
+        return list(found)
+
+    def untried(self, seeds: list[Step]) -> list[Step]:
+        """What follows these steps and was never tried."""
+        found = dict.fromkeys(seeds)
+        todo = list(found)
+        while todo:
+            new = [
+                child
+                for child in todo.pop().children
+                if child not in found
+                and (child.state == "cancelled" or (child.state == "skipped" and child.by_rule))
+            ]
+            found |= dict.fromkeys(new)
+            todo += new
+        return [step for step in found if step not in seeds]
+
+    def cut_short(self) -> list[Step]:
+        """Steps without an end of their own."""
+        return [step for step in self.steps if step.state == "cancelled"]
+
+    def retry(self, start: Step | None) -> None:
+        """Run again what failed, or this step; and what was cancelled, and what follows."""
+        failed = [s for s in self.steps if s.state == "failed" and not s.handled]
+        seeds = [start] if start is not None else failed
+        seeds = self.downstream(seeds + self.cut_short())
+        self._reopen()
+        self.reset(seeds)
+
+    def _reopen(self) -> None:
+        self.state, self.closing, self.started = "running", None, True
+        for step in self.steps:
+            if step.state == "failed":
+                step.handled = False
+
+    def reset(self, steps: list[Step]) -> None:
+        """Let these steps run anew; the rest keep what they have."""
+        for step in steps:
+            step.state, step.output = "blocked", None
+            step.told = step.handled = step.suspect = step.by_rule = False
+            step.attempts = step.losses = 0
+        self._tell(self._decide(self.steps))
+
+    def settle(self, step: Step, state: str, output: int | None = None) -> None:
+        """End a step by hand."""
+        if step.state != "failed":
+            self._end(step, state, output)
+            return
+        over = self.state == "failed"
+        again = self.downstream([s for s in self.cut_short() if s is not step]) if over else []
+        again = list(dict.fromkeys(again + self.untried([*again, step])))
+        if over:
+            self._reopen()
+        step.handled = state == "succeeded"
+        step.state, step.output, step.suspect = state, output, False
+        self.reset([other for other in again if other is not step])
 
     # -- what follows from it ------------------------------------------------------------------
 
@@ -192,7 +274,7 @@ class Run:
                 continue
             verdict = step.verdict()
             if verdict == "skipped":
-                step.state = "skipped"
+                step.state, step.by_rule = "skipped", True
                 skipped.append(step)
             elif verdict == "ready":
                 step.state = "ready"
@@ -200,13 +282,17 @@ class Run:
 
     def conditions(self) -> None:
         """What is ready and has a condition is asked whether it may run."""
+        if self.state == "paused":
+            return
         while asked := [s for s in self.steps if s.state == "ready" and not s.condition]:
             for step in asked:
                 step.state = "skipped"
             self._tell(asked)
 
     def _finish(self) -> None:
-        if self.state in TERMINAL or any(step.state not in TERMINAL for step in self.steps):
+        if self.state in (*TERMINAL, "paused") or any(
+            step.state not in TERMINAL for step in self.steps
+        ):
             return
         for step in self.steps:
             if step.state == "failed":

@@ -29,6 +29,9 @@ BEGIN
           FROM again a CROSS JOIN (SELECT o.seq FROM tenant_load o WHERE o.tenant_id = p_tenant) l
     )
     UPDATE tenant_load l SET seq = l.seq + (SELECT count(*) FROM again) WHERE l.tenant_id = p_tenant;
+    -- whether a child under one_failed answers is seen at the run's end again
+    UPDATE step_run s SET handled = false
+     WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = 0 AND coalesce(s.state, '') = 'failed' AND s.handled;
 END
 $$;
 

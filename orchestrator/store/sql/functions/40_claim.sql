@@ -194,6 +194,8 @@ BEGIN
                    AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
                  ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
         IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- of a paused run: look for another one
+            RETURN QUERY SELECT * FROM engine_claim(p_worker, p_queues, p_handlers, p_costs, p_want, p_want_cpu, p_alone, p_bytes);
             RETURN;
         END IF;
     END IF;
