@@ -32,6 +32,10 @@ class Step:
     handled: bool = False
     suspect: bool = False
     output: int | None = None
+    seen: list[int | None] = field(default_factory=list)
+    """Its parents' outputs, as its present attempt has them."""
+    kept: list[int | None] | None = None
+    """The same, once an attempt was put off: later ones have what the first one had."""
 
     def verdict(self) -> str:
         """wait, ready or skipped, by what its parents have come to."""
@@ -54,7 +58,7 @@ class Step:
 
     def value(self) -> int:
         """What its handler makes of its parents' outputs."""
-        return self.number + 1 + sum(parent.output or 0 for parent in self.parents)
+        return self.number + 1 + sum(output or 0 for output in self.seen)
 
 
 @dataclass(eq=False)
@@ -80,6 +84,7 @@ class Run:
 
     def claim(self, step: Step) -> None:
         """A worker has taken it."""
+        step.seen = step.kept or [parent.output for parent in step.parents]
         step.state = "running"
         self.state = "running"
         self.started = True
@@ -212,6 +217,7 @@ class Run:
             step.state, step.output = "blocked", None
             step.told = step.handled = step.suspect = step.by_rule = False
             step.attempts = step.losses = 0
+            step.kept = None
         self._tell(self._decide(self.steps))
 
     def settle(self, step: Step, state: str, output: int | None = None) -> None:
@@ -235,6 +241,7 @@ class Run:
             self._end(step, "cancelled")
         else:
             step.state = "waiting"
+            step.kept = step.seen
 
     def _give_up(self, step: Step) -> None:
         if step.on_error is None:
@@ -262,7 +269,7 @@ class Run:
                 for step in failed
                 if not any(child.rule == "one_failed" for child in step.children)
             ]
-            if self.fail_fast and unanswered and self.state not in TERMINAL:
+            if self.fail_fast and unanswered and not all(step.told for step in self.steps):
                 self.close("fail_fast")
             ended = skipped
         self._finish()
@@ -290,9 +297,7 @@ class Run:
             self._tell(asked)
 
     def _finish(self) -> None:
-        if self.state in (*TERMINAL, "paused") or any(
-            step.state not in TERMINAL for step in self.steps
-        ):
+        if self.state in (*TERMINAL, "paused") or not all(step.told for step in self.steps):
             return
         for step in self.steps:
             if step.state == "failed":
