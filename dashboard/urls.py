@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from dashboard.views.actions import cancel, run_now
+from dashboard.views import schedules, triggers
+from dashboard.views.actions import cancel, run_now, undo
 from dashboard.views.home import home, staff_tenants
 from dashboard.views.repairs import retry_letters, run_action, step_action, workflow_action
 from dashboard.views.show import show
@@ -22,6 +23,7 @@ urlpatterns = [
     path("t/<slug:slug>/runs/", show, {"page": "runs"}, name="runs"),
     path("t/<slug:slug>/runs/<str:run_id>/", show, {"page": "run"}, name="run"),
     path("t/<slug:slug>/runs/<str:run_id>/cancel", cancel, name="run_cancel"),
+    path("t/<slug:slug>/runs/<str:run_id>/undo", undo, name="run_undo"),
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
@@ -54,5 +56,16 @@ urlpatterns = [
     ),
     path("t/<slug:slug>/dead-letters/", show, {"page": "dead_letters"}, name="dead_letters"),
     path("t/<slug:slug>/dead-letters/retry", retry_letters, name="retry_letters"),
+    path("t/<slug:slug>/schedules/", show, {"page": "schedules"}, name="schedules"),
+    path("t/<slug:slug>/schedules/+new", schedules.edit, name="schedule_new"),
+    path("t/<slug:slug>/schedules/<str:name>/", show, {"page": "schedule"}, name="schedule"),
+    path("t/<slug:slug>/schedules/<str:name>/edit", schedules.edit, name="schedule_edit"),
+    path("t/<slug:slug>/schedules/<str:name>/<slug:action>", schedules.act, name="schedule_act"),
+    path("t/<slug:slug>/triggers/", show, {"page": "triggers"}, name="triggers"),
+    path("t/<slug:slug>/triggers/+new", triggers.edit, name="trigger_new"),
+    path("t/<slug:slug>/triggers/<str:name>/", show, {"page": "trigger"}, name="trigger"),
+    path("t/<slug:slug>/triggers/<str:name>/edit", triggers.edit, name="trigger_edit"),
+    path("t/<slug:slug>/triggers/<str:name>/rotate", triggers.rotate, name="trigger_rotate"),
+    path("t/<slug:slug>/triggers/<str:name>/delete", triggers.delete, name="trigger_delete"),
     path("staff/tenants/", staff_tenants, name="staff_tenants"),
 ]

@@ -12,6 +12,7 @@ from django.utils import timezone
 from dashboard.live.page import Arguments, Context, Page, Query
 from dashboard.pages.graphs import GROUP_ABOVE, Node, Picture, picture
 from dashboard.pages.timeline import MOST, timeline
+from dashboard.pages.undoing import undo_context, with_undos
 from dashboard.progress import OVER, parts
 from dashboard.words import STEP_STATES, duration
 from orchestrator.domain.errors import InvalidCursor, StepNotFound
@@ -22,6 +23,7 @@ from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
+from orchestrator.selectors.schedules import schedule_of_run
 from orchestrator.selectors.steps import begun_steps, step_states, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from tenants.access import Access
@@ -35,6 +37,7 @@ SHOWN_JSON = 200_000
 """Characters of a payload that are shown; the API has the whole."""
 EVENT_COLOURS = {"retrying": "waiting", "lost": "failed", "received": "ready"}
 """Events that are not named after a state are coloured like one."""
+UNDO_NOTES = {"running": "undoing", "succeeded": "undone", "failed": "undo failed"}
 TERMINAL = ("succeeded", "failed", "cancelled")
 
 Row = dict[str, Any]
@@ -53,11 +56,14 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "is_over": run["state"] in TERMINAL,
         "may_cancel": access.may(Role.OPERATOR)
         and run["state"] not in TERMINAL
-        and not run["closing"],
+        and not run["closing"]
+        and not run["undo"],
         **repairs(access, run),
         "tab": tab,
         "tabs": TABS,
         "step_name": query.get("step", ""),
+        **undo_context(access, row),
+        "schedule": schedule_of(access, row.id, run["labels"]),
     }
     if tab == "events":
         found["events"] = events(access, arguments, query)
@@ -84,12 +90,17 @@ def repairs(access: Access, run: Row) -> Context:
     may, state = access.may(Role.OPERATOR), RunState(run["state"])
     counts = run["steps"]
     return {
-        "may_pause": may and run_may_pause(state, closing=bool(run["closing"])),
+        "may_pause": may and run_may_pause(state, closing=ending(run)),
         "may_resume": may and state is RunState.PAUSED,
         "may_retry": may and state in (RunState.FAILED, RunState.CANCELLED),
         "may_repair": may,
         "unfinished": counts["failed"] + counts["cancelled"],
     }
+
+
+def ending(run: Row) -> bool:
+    """Whether the run comes to its end: it closes, or is being undone."""
+    return bool(run["closing"]) or bool(run["undo"] and run["undo"]["state"] == "running")
 
 
 def step_choices(run: Row, step: Row | None) -> Context:
@@ -100,7 +111,7 @@ def step_choices(run: Row, step: Row | None) -> Context:
     choices = step_repairs(
         RunState(run["state"]),
         StepState(step["state"]),
-        closing=bool(run["closing"]),
+        closing=ending(run),
         backoff=waiting.get("reason") in ("retry", "snooze") and waiting.get("until") is not None,
     )
     return {
@@ -108,6 +119,13 @@ def step_choices(run: Row, step: Row | None) -> Context:
         "may_start_here": RunState(run["state"]) in TERMINAL_RUN,
         "chosen_step": step["name"],
     }
+
+
+def schedule_of(access: Access, run_id: UUID, labels: Row) -> tuple[str, datetime] | None:
+    """The schedule that started the run, and for which time; asked only where a label says so."""
+    if "schedule" not in labels:
+        return None
+    return schedule_of_run(tenant=access.tenant, run_id=run_id)
 
 
 def steps_context(access: Access, row: RunRow, query: Query) -> Context:
@@ -133,7 +151,7 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
         nodes = [node(step) for step in every]
     kept = {"state": state, "cursor": query.get("cursor", ""), "layer": query.get("layer", "")}
     return {
-        "steps": rows,
+        "steps": with_undos(access, row, rows),
         "state": state,
         "kept": urlencode({name: value for name, value in kept.items() if value}),
         "next_cursor": page.next_cursor,
@@ -224,6 +242,8 @@ def node(step: Row) -> Node:
         note = f"{step['state']} · {step['attempt']} of {step['max_attempts']}"
     elif step["waiting"] and step["waiting"]["reason"] != "queue":
         note = f"{step['state']} · {step['waiting']['reason'].replace('_', ' ')}"
+    if step.get("undo"):
+        note = f"{step['state']} · {UNDO_NOTES[step['undo']['state']]}"
     return Node(step["name"], step["state"], note, took)
 
 

@@ -12,7 +12,18 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from orchestrator.api import bulk, dead_letters, errors, repairs, runs, server, stats, workflows
+from orchestrator.api import (
+    bulk,
+    dead_letters,
+    errors,
+    repairs,
+    runs,
+    schedules,
+    server,
+    stats,
+    triggers,
+    workflows,
+)
 from orchestrator.api.schemas import Finding, ProblemDetails
 
 PREFIX = "api/v1/"
@@ -98,6 +109,8 @@ def _build() -> Api:
         workflows.router,
         bulk.router,
         runs.router,
+        schedules.router,
+        triggers.router,
         stats.router,
         server.router,
         repairs.router,

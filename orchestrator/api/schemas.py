@@ -118,6 +118,14 @@ class StepCounts(Schema):
     cancelled: int
 
 
+class UndoView(Schema):
+    """What became of undoing a run or a step; null where that has not been begun."""
+
+    state: Literal["running", "succeeded", "failed"]
+    error: Json
+    finished_at: datetime | None
+
+
 class Run(Schema):
     """One execution of a version."""
 
@@ -137,7 +145,7 @@ class Run(Schema):
     paused_at: datetime | None
     deadline: datetime | None
     closing: Literal["cancel", "fail_fast", "timeout", "deadline"] | None
-    undo: Json
+    undo: UndoView | None
     parent: Json
 
 
@@ -147,6 +155,8 @@ class Waiting(Schema):
     reason: Literal[
         "retry",
         "snooze",
+        "compensate",
+        "cache",
         "connections",
         "total_connections",
         "max_parallel",
@@ -169,6 +179,7 @@ class StepRun(Schema):
     trigger_rule: str
     state: StepStates
     reason: str | None
+    cached: bool
     attempt: int
     max_attempts: int
     output: Json
@@ -180,7 +191,9 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
-    undo: Json
+    progress: Json
+    heartbeat_at: datetime | None
+    undo: UndoView | None
 
 
 class Attempt(Schema):
@@ -217,6 +230,7 @@ class GraphNode(Schema):
     ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    undo: UndoView | None
 
 
 class Graph(Schema):
@@ -282,6 +296,7 @@ class QuotaView(Schema):
     max_steps: int
     max_payload_bytes: int
     max_bulk_lines: int
+    keep_outputs: bool
     suspended: bool
     use: QuotaUse
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from django.db.models import Count, Q
 
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.definition import load
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.models import VersionStep, WorkflowVersion
 
@@ -22,6 +24,9 @@ class StepInfo:
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
+    compensate: str | None = None
+    undo: str | None = None
+    undo_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +48,45 @@ class VersionGraph:
 @lru_cache(maxsize=128)
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
-    handlers = _handlers(version_id)
+    document = _document(version_id)
+    handlers, calls = _handlers(document), _calls(document)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
         .values_list("ordinal", "name", "rule", "max_attempts", "parents")
     )
     steps = tuple(
-        StepInfo(ordinal, name, handlers.get(name), rule, max_attempts, tuple(parents))
+        StepInfo(
+            ordinal,
+            name,
+            handlers.get(name),
+            rule,
+            max_attempts,
+            tuple(parents),
+            **calls.get(name, {}),
+        )
         for ordinal, name, rule, max_attempts, parents in rows
     )
     return VersionGraph(steps, {step.name: step.ordinal for step in steps})
 
 
-def _handlers(version_id: int) -> dict[str, str]:
-    document = _document(version_id)
+def _calls(document: dict[str, object]) -> dict[str, dict[str, Any]]:
+    """Of the steps that have them, the handlers of their compensation and undo."""
+    steps = document.get("steps")
+    listed = steps if isinstance(steps, list) else []
+    if not any("compensate" in step or "undo" in step for step in listed):
+        return {}
+    return {
+        step.name: {
+            "compensate": step.compensate.handler if step.compensate else None,
+            "undo": step.undo.handler if step.undo else None,
+            "undo_attempts": step.undo.retry.max_attempts if step.undo else 0,
+        }
+        for step in load(document).steps
+    }
+
+
+def _handlers(document: dict[str, object]) -> dict[str, str]:
     steps = document.get("steps")
     found: dict[str, str] = {}
     for step in steps if isinstance(steps, list) else ():

@@ -21,7 +21,7 @@ from orchestrator.domain.errors import (
     Problem,
     WorkflowNotFound,
 )
-from orchestrator.services.runs import check_open, replayed
+from orchestrator.services.runs import check_open, check_size, replayed
 from orchestrator.services.submissions import asked_version, check_key, read_submission
 from orchestrator.store import submissions
 from orchestrator.store.submissions import KnownKey, Target
@@ -164,6 +164,8 @@ def _prepare(tenant: Tenant, line: _Line) -> None:
     try:
         read = read_submission(line.body, version_id=target.version_id, beside=BESIDE)
         check_open(tenant, target)
+        given = jsonvalue.encode(read.input)
+        check_size(tenant, given)
     except MillraceError as error:
         line.error = error
         return
@@ -171,7 +173,7 @@ def _prepare(tenant: Tenant, line: _Line) -> None:
     line.new = NewRun(
         id=uuid7(),
         version_id=target.version_id,
-        input=jsonvalue.encode(read.input),
+        input=given,
         labels=read.labels,
         priority=read.priority,
         deadline_at=read.deadline_at,

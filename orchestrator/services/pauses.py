@@ -48,8 +48,8 @@ def resume_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
 
 
 def _refused(run: Run, action: str) -> StateConflict:
-    run.refresh_from_db(fields=["state", "closing"])
-    if run.closing and run.finished_at is None:
+    run.refresh_from_db(fields=["state", "closing", "undo_state"])
+    if (run.closing or run.undo_state) and run.finished_at is None:
         return StateConflict(
             "The run is coming to its end: it cannot be paused any more.",
             state=run.state,

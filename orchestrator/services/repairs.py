@@ -29,7 +29,12 @@ from tenants.actors import Actor
 from tenants.models import Quota, Tenant
 from tenants.services import record
 
-CLOSING = "The run is coming to its end: its steps cannot be repaired until it has ended."
+CLOSING = (
+    "The run is coming to its end, or is being undone: it cannot be repaired until that is over."
+)
+DROPPED = (
+    "The outputs of the run's steps were dropped when it had succeeded: nothing is left to keep."
+)
 
 
 @transaction.atomic
@@ -144,6 +149,8 @@ def _check(done: Repaired, graph: VersionGraph, action: str) -> None:
     what, _, state = done.refused.partition(" ")
     if what == "closing":
         raise StateConflict(CLOSING, state="closing", action=action)
+    if what == "dropped":
+        raise StateConflict(DROPPED, state="dropped", action=action)
     if what == "busy":
         step = graph.name(int(state))
         raise StateConflict(

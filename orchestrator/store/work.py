@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import args_row
 
+from orchestrator.domain.undo import COMPENSATION
 from orchestrator.store.connect import Connection
 
 CLAIM = """
@@ -28,10 +29,14 @@ INPUTS = """
 SELECT r.input, n.refs, n.states, n.outputs
   FROM run r
   LEFT JOIN LATERAL (
-      SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs
+      -- as engine_claim gives them: of a compensation's own step its attempt and error
+      SELECT array_agg(p.ordinal) AS refs,
+             array_agg(CASE WHEN p.ordinal = %(compensated)s THEN p.attempts::text ELSE p.state END) AS states,
+             array_agg(CASE WHEN p.ordinal = %(compensated)s THEN p.error ELSE p.output END) AS outputs
         FROM step_run p
-       WHERE p.tenant_id = r.tenant_id AND p.run_id = r.id AND p.batch = 0 AND p.ordinal = ANY (%s::int[])) n ON true
- WHERE r.tenant_id = %s::int AND r.id = %s::uuid
+       WHERE p.tenant_id = r.tenant_id AND p.run_id = r.id AND p.batch = 0
+         AND p.ordinal = ANY (%(needs)s::int[])) n ON true
+ WHERE r.tenant_id = %(tenant_id)s::int AND r.id = %(run_id)s::uuid
 """
 
 
@@ -228,7 +233,15 @@ def unhold(connection: Connection, worker_id: int, ended: Sequence[Claimed]) -> 
 
 def fetch_inputs(connection: Connection, claimed: Claimed, needs: Sequence[int]) -> Claimed:
     """The claim with the input and outputs that were too large to come with it."""
-    row = connection.execute(INPUTS, (list(needs), claimed.tenant_id, claimed.run_id)).fetchone()
+    row = connection.execute(
+        INPUTS,
+        {
+            "needs": list(needs),
+            "compensated": claimed.ordinal if claimed.batch == COMPENSATION else -1,
+            "tenant_id": claimed.tenant_id,
+            "run_id": claimed.run_id,
+        },
+    ).fetchone()
     if row is None:
         return claimed
     return claimed._replace(input=row[0], refs=row[1], states=row[2], outputs=row[3], lazy=False)

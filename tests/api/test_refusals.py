@@ -89,21 +89,11 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     "signal": ({"signal": "go"}, "/steps/0/signal"),
     "sleep": ({"sleep": "1s"}, "/steps/0/sleep"),
     "workflow": ({"workflow": "w"}, "/steps/0/workflow"),
-    "cache": (
-        {"handler": "core.echo", "cache": {"key": "${{ input.x }}", "ttl": "1m"}},
-        "/steps/0/cache",
-    ),
     "repeat": (
         {"handler": "core.echo", "repeat": {"until": "${{ output }}", "max": 2}},
         "/steps/0/repeat",
     ),
-    "heartbeat": ({"handler": "core.echo", "heartbeat": "5s"}, "/steps/0/heartbeat"),
     "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
-    "compensate": (
-        {"handler": "core.echo", "compensate": {"handler": "core.echo"}},
-        "/steps/0/compensate",
-    ),
-    "undo": ({"handler": "core.echo", "undo": {"handler": "core.echo"}}, "/steps/0/undo"),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),

@@ -8,12 +8,8 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "heartbeat",
     "pool",
     "map",
-    "compensate",
-    "undo",
-    "cache",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)

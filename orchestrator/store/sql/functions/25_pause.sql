@@ -146,7 +146,7 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT q.ctid AS tid FROM run q
                WHERE q.id = d.run_id AND (q.tenant_id = p_tenant) IS TRUE
-                 AND coalesce(q.state, '') IN ('queued', 'running') AND q.closing IS NULL
+                 AND coalesce(q.state, '') IN ('queued', 'running') AND q.closing IS NULL AND q.undo_state IS NULL
               OFFSET 0) o
          WHERE r.ctid = o.tid
         RETURNING r.id

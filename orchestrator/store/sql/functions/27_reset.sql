@@ -82,6 +82,7 @@ BEGIN
         ready_count = l.ready_count - (SELECT count(*) FROM parts p WHERE p.claimable)
                                     - (SELECT count(*) FROM anew a WHERE a.claimable)
      WHERE l.tenant_id = p_tenant;
+    DELETE FROM heartbeat h WHERE h.run_id = p_run AND h.ordinal = ANY (p_ordinals);
     DELETE FROM dead_letter t
      WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.ordinal = ANY (p_ordinals);
 END

@@ -2,7 +2,8 @@
 -- Guard:   each takes the tenant's mutex, so that two of them, or one and a step's end, come one after
 --          the other; what the state does not allow is refused, and nothing is changed.
 -- Returns: `refused`, null when it was done, else why not: 'run <state>', 'step <state>',
---          'closing', or 'busy <ordinal>' (code or a part of that step still runs); the queues to wake.
+--          'closing' (it is being undone, too), 'dropped' (its outputs are gone), or 'busy <ordinal>'
+--          (code or a part of that step still runs); the queues to wake.
 
 -- A run that has ended runs again, with a timeout that begins anew; a deadline that has passed counts
 -- no more.  What had been cancelled is for the caller to reset: a run cannot end without it.
@@ -14,6 +15,7 @@ BEGIN
         UPDATE run r SET
             state = 'running', finished_at = NULL, closing = NULL, closing_at = NULL, output = NULL, error = NULL,
             started_at = coalesce(r.started_at, p_now),
+            undo_state = NULL, undo_open = 0, undo_error = NULL, undo_finished_at = NULL,
             deadline_at = o.deadline_at,
             expires_at = CASE WHEN o.waits THEN o.deadline_at
                               ELSE least(o.deadline_at, p_now + r.timeout_ms * interval '1 millisecond') END,
@@ -29,6 +31,8 @@ BEGIN
           FROM again a CROSS JOIN (SELECT o.seq FROM tenant_load o WHERE o.tenant_id = p_tenant) l
     )
     UPDATE tenant_load l SET seq = l.seq + (SELECT count(*) FROM again) WHERE l.tenant_id = p_tenant;
+    -- what was undone may be undone again, after its next failure
+    DELETE FROM step_run s WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = -2;
     -- whether a child under one_failed answers is seen at the run's end again
     UPDATE step_run s SET handled = false
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = 0 AND coalesce(s.state, '') = 'failed' AND s.handled;
@@ -74,10 +78,14 @@ BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.undo_state, r.outputs_dropped_at INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     IF v_run.finished_at IS NULL OR v_run.state = 'succeeded' AND p_from IS NULL THEN
         refused := 'run ' || v_run.state;
+        RETURN;
+    END IF;
+    IF v_run.undo_state = 'running' OR v_run.outputs_dropped_at IS NOT NULL THEN
+        refused := CASE WHEN v_run.undo_state = 'running' THEN 'closing' ELSE 'dropped' END;
         RETURN;
     END IF;
     SELECT coalesce(array_agg(s.ordinal), '{}') INTO v_seeds FROM step_run s
@@ -113,11 +121,11 @@ BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.closing INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     SELECT s.state, s.wait_reason, s.due_at INTO v_step FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch = 0;
-    IF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL THEN
+    IF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL OR v_run.undo_state = 'running' THEN
         refused := 'closing';
     ELSIF v_step.state = 'waiting' AND v_step.wait_reason IN ('retry', 'snooze') THEN
         IF v_step.due_at IS NULL THEN
@@ -163,13 +171,14 @@ BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.closing INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     SELECT s.state INTO v_step FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch = 0;
-    IF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL THEN
+    IF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL OR v_run.undo_state = 'running' THEN
         refused := 'closing';
-    ELSIF v_run.finished_at IS NOT NULL AND v_run.state <> 'failed' THEN
+    ELSIF v_run.finished_at IS NOT NULL AND (v_run.state <> 'failed' OR v_run.undo_state IS NOT NULL) THEN
+        -- what was undone cannot be built upon: the run is retried
         refused := 'run ' || v_run.state;
     ELSIF v_step.state NOT IN ('ready', 'waiting', 'failed') AND NOT (v_step.state = 'blocked' AND p_state = 'skipped') THEN
         refused := 'step ' || v_step.state;
