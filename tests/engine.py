@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from orchestrator import store
+from orchestrator.executor import control
+from orchestrator.executor.plans import Plans
+from orchestrator.handlers import registry
 from orchestrator.models import Handler, Worker
 from orchestrator.store.work import (
     COMPLETE,
@@ -16,6 +19,7 @@ from orchestrator.store.work import (
     Verdict,
     _completion_arrays,
     _verdict_arrays,
+    exchange,
 )
 
 CLAIM = """
@@ -69,7 +73,7 @@ class Engine:
         assert self.worker is not None
         connection.execute(COMPLETE, _completion_arrays(self.worker.pk, [completion]))
 
-    def decide(self, claim: Claimed, verdict: str, value: str | None = None) -> None:
+    def verdict(self, claim: Claimed, verdict: str, value: str | None = None) -> None:
         """Write what became of control work."""
         store.connection().execute(DECIDE, _verdict_arrays([Verdict(claim, verdict, value)]))
 
@@ -80,7 +84,7 @@ class Engine:
                 if claim.kind == "step":
                     self.succeed([claim])
                 else:
-                    self.decide(claim, "ready")
+                    self.verdict(claim, "ready")
 
     def succeed(self, claims: Sequence[Claimed], output: object = None) -> None:
         """End claims well."""
@@ -96,6 +100,15 @@ class Engine:
             self.complete(
                 Completion(claim, "waiting", 0.1, error=error, reason="retry", delay_s=retry_in_s)
             )
+
+    def decide(self) -> None:
+        """Do the control work that waits: conditions, what maps go over, outputs of runs."""
+        claimed = self.claim(0)
+        plans = Plans(registry)
+        plans.need(store.connection(), [one.version_id for one in claimed])
+        verdicts = [control.decide(plans.get(c.version_id), c, max_bytes=100_000) for c in claimed]
+        assert self.worker is not None
+        exchange(store.connection(), self.worker.pk, [], verdicts, None)
 
     def run_all(self, output: object = None) -> None:
         """Claim and succeed until nothing is left."""

@@ -156,7 +156,7 @@ def test_conditions_of_a_paused_run_are_not_asked(tenant: Tenant, engine: Engine
     (asked,) = engine.claim()
     pauses.pause_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
     # taken before the pause: decided, but the step does not start
-    engine.decide(asked, "ready")
+    engine.verdict(asked, "ready")
     assert engine.claim() == []
     in_order(tenant)
     pauses.resume_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)

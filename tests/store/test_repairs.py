@@ -142,7 +142,7 @@ def test_a_condition_is_asked_again_and_a_kept_parent_decides(
         step("c", "b", trigger_rule="all_done"),
     )
     (asked,) = engine.claim()
-    engine.decide(asked, "skipped", "condition")
+    engine.verdict(asked, "skipped", "condition")
     engine.run_all(1)
     run.refresh_from_db()
     assert (run.state, states(run)) == ("succeeded", "skipped skipped succeeded")
@@ -156,7 +156,7 @@ def test_a_condition_is_asked_again_and_a_kept_parent_decides(
     retry(tenant, run, "a")
     assert Control.objects.get().kind == "condition"
     (asked,) = engine.claim()
-    engine.decide(asked, "ready")
+    engine.verdict(asked, "ready")
     engine.run_all(1)
     run.refresh_from_db()
     assert (run.state, states(run)) == ("succeeded", "succeeded succeeded succeeded")
@@ -167,12 +167,12 @@ def test_a_run_whose_output_failed_makes_it_again(tenant: Tenant, engine: Engine
     run = start(tenant, step("a"), output="${{ steps.a.output.x }}")
     engine.succeed(engine.claim(), 1)
     (asked,) = engine.claim()
-    engine.decide(asked, "error", '{"code":"step_failed","message":"no x"}')
+    engine.verdict(asked, "error", '{"code":"step_failed","message":"no x"}')
     run.refresh_from_db()
     assert run.state == "failed"
     retry(tenant, run)
     (asked,) = engine.claim()
-    engine.decide(asked, "output", "2")
+    engine.verdict(asked, "output", "2")
     run.refresh_from_db()
     assert (run.state, run.output) == ("succeeded", "2")
     assert StepRun.objects.get().epoch == 1
@@ -213,8 +213,10 @@ def test_parts_of_a_step_go_when_it_runs_anew(tenant: Tenant, engine: Engine) ->
         rule="always", state="succeeded", started_at=row.started_at, finished_at=row.finished_at,
     )  # fmt: skip
     retry(tenant, run)
-    assert states(run) == "ready blocked", "what was undone has nothing to keep"
-    assert not StepRun.objects.filter(run=run).exclude(batch=0).exists()
+    found = StepRun.objects.filter(run=run, batch=0).order_by("ordinal")
+    assert [row.state for row in found] == ["ready", "blocked"], "what was undone runs again"
+    left = StepRun.objects.filter(run=run).exclude(batch=0).values_list("batch", "reason")
+    assert list(left) == [(-1, "retry")], "its fence goes on"
     assert undone.batch == -2
     in_order(tenant)
 

@@ -48,10 +48,18 @@ END
 $$;
 
 -- Take back what these steps had: their parts (batches, compensation, undo), work for Python, outputs,
--- attempts; never their epoch.  They are `blocked` then, and counted by nobody.
+-- attempts; never their epoch, nor that of their batches (kept in `map_state`) and of their
+-- compensation (whose row stays, as one that has said `retry`).  They are `blocked` then, and counted
+-- by nobody.
 CREATE OR REPLACE FUNCTION engine_forget_steps(p_tenant int, p_run uuid, p_ordinals int[]) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
+    UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, clock_timestamp()),
+           epoch = greatest(m.epoch, (SELECT max(s.epoch) FROM step_run s
+                                       WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = m.ordinal
+                                         AND (s.batch > 0 OR s.batch = -3)))
+     WHERE m.run_id = p_run AND m.ordinal = ANY (p_ordinals);
+    DELETE FROM map_pack k WHERE k.run_id = p_run AND k.ordinal = ANY (p_ordinals);
     WITH asked AS (
         DELETE FROM control c USING unnest(p_ordinals) AS d (ordinal)
          CROSS JOIN LATERAL (
@@ -62,12 +70,22 @@ BEGIN
         DELETE FROM step_run s USING unnest(p_ordinals) AS d (ordinal)
          CROSS JOIN LATERAL (
              SELECT o.ctid AS tid FROM step_run o
-              WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = d.ordinal AND o.batch <> 0 OFFSET 0) o
+              WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = d.ordinal
+                 AND o.batch NOT IN (0, -1) OFFSET 0) o
          WHERE s.ctid = o.tid
         RETURNING s.state = 'ready' AND s.parked IS NULL AS claimable
+    ), answer AS (
+        UPDATE step_run s SET state = 'cancelled', reason = 'retry', parked = NULL, due_at = NULL, wait_reason = NULL,
+                              finished_at = coalesce(s.finished_at, clock_timestamp())
+          FROM unnest(p_ordinals) AS d (ordinal)
+          CROSS JOIN LATERAL (
+              SELECT o.ctid AS tid, o.state = 'ready' AND o.parked IS NULL AS claimable FROM step_run o
+               WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = d.ordinal AND o.batch = -1 OFFSET 0) o
+         WHERE s.ctid = o.tid
+        RETURNING o.claimable
     ), anew AS (
         UPDATE step_run s SET
-            state = 'blocked', parked = NULL, suspect = false, attempts = 0, losses = 0, worker_id = NULL,
+            state = 'blocked', parked = NULL, suspect = false, attempts = 0, losses = 0, extra_attempts = 0, worker_id = NULL,
             charged_s = 0, ready_at = NULL, started_at = NULL, finished_at = NULL, due_at = NULL,
             wait_reason = NULL, reason = NULL, handled = false, args = NULL, output = NULL, error = NULL
           FROM unnest(p_ordinals) AS d (ordinal)
@@ -80,6 +98,7 @@ BEGIN
     UPDATE tenant_load l SET
         control_count = l.control_count - (SELECT count(*) FROM asked a WHERE NOT a.held),
         ready_count = l.ready_count - (SELECT count(*) FROM parts p WHERE p.claimable)
+                                    - (SELECT count(*) FROM answer a WHERE a.claimable)
                                     - (SELECT count(*) FROM anew a WHERE a.claimable)
      WHERE l.tenant_id = p_tenant;
     DELETE FROM heartbeat h WHERE h.run_id = p_run AND h.ordinal = ANY (p_ordinals);

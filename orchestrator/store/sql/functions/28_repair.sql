@@ -221,6 +221,9 @@ CREATE OR REPLACE FUNCTION engine_settle(
 ) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
+    UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, p_now)
+     WHERE m.run_id = p_run AND m.ordinal = p_ordinal;
+    DELETE FROM map_pack k WHERE k.run_id = p_run AND k.ordinal = p_ordinal;
     WITH asked AS (
         DELETE FROM control c
          WHERE c.run_id = p_run AND c.ordinal = p_ordinal

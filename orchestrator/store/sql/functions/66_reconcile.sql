@@ -30,6 +30,7 @@ BEGIN
                paused_count = v_paused
          WHERE tenant_id = p_tenant;
     END IF;
+    v_runs := v_runs + engine_reconcile_maps(p_tenant);
     RETURN v_runs + (v_in_use <> v_load.in_use)::int + (v_ready <> v_load.ready_count)::int
          + (v_control <> v_load.control_count)::int + (v_paused <> v_load.paused_count)::int;
 END
