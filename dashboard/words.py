@@ -51,6 +51,7 @@ REASONS = {
     "upstream_skipped": "a step before it was skipped",
     "trigger_rule": "its trigger rule cannot hold any more",
     "condition": "its condition was false",
+    "manual": "by hand",
 }
 
 

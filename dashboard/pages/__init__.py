@@ -1,6 +1,7 @@
 """The pages that live: by the name that their socket's address says."""
 
 from dashboard.live.page import Page
+from dashboard.pages.dead_letters import DEAD_LETTERS
 from dashboard.pages.overview import OVERVIEW
 from dashboard.pages.pools import POOLS
 from dashboard.pages.run import RUN
@@ -17,6 +18,7 @@ PAGES: dict[str, Page] = {
         RUN,
         WORKFLOWS,
         WORKFLOW,
+        DEAD_LETTERS,
         SCHEDULES,
         SCHEDULE,
         TRIGGERS,

@@ -14,8 +14,10 @@ from ninja.openapi.schema import OpenAPISchema
 
 from orchestrator.api import (
     bulk,
+    dead_letters,
     errors,
     pools,
+    repairs,
     runs,
     schedules,
     server,
@@ -113,6 +115,8 @@ def _build() -> Api:
         triggers.router,
         stats.router,
         server.router,
+        repairs.router,
+        dead_letters.router,
     ):
         built.add_router("", router)
     errors.register(built)

@@ -196,6 +196,12 @@ class PoolNotFound(NotFound):
     code = "pool_not_found"
 
 
+class ActionNotFound(NotFound):
+    """There is no such action."""
+
+    code = "action_not_found"
+
+
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 

@@ -44,6 +44,9 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    resume_ms = models.BigIntegerField(null=True)
+    """What was left until `expires_at` when the run, or its workflow, was paused."""
     deadline_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
     """The earlier of the deadline and, once started, the run timeout's end."""
@@ -79,6 +82,11 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(open_count__gte=0, active_count__gte=0), name="run_counts"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="paused", paused_at__isnull=False)
+                | models.Q(~models.Q(state="paused"), paused_at__isnull=True),
+                name="run_paused_iff_at",
             ),
             models.CheckConstraint(
                 condition=models.Q(undo_state__isnull=True, undo_open=0)

@@ -136,7 +136,7 @@ def view(row: RunRow) -> dict[str, object]:
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
-        "paused_at": None,
+        "paused_at": row.paused_at,
         "deadline": row.deadline_at,
         "closing": row.closing if row.finished_at is None else None,
         "undo": undo_view(row.undo_state, row.undo_error, row.undo_finished_at),

@@ -75,12 +75,26 @@ def explain(
         pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
         for step in ready:
             reason, detail, until = _ready(step, run, held, pools)
-            found[step.ordinal, step.batch] = _shape(reason, step.ready_at, until, detail)
+            since = max(filter(None, (step.ready_at, paused_since(run))), default=None)
+            since = since if reason == "paused" else step.ready_at
+            found[step.ordinal, step.batch] = _shape(reason, since, until, detail)
     return found
 
 
 def _run(tenant: Tenant, step: StepRun) -> Run:
-    return Run.objects.only("state", "max_parallel").get(tenant=tenant, pk=step.run_id)
+    found = Run.objects.select_related("workflow").only(
+        "state", "closing", "paused_at", "max_parallel", "workflow__paused_at"
+    )
+    return found.get(tenant=tenant, pk=step.run_id)
+
+
+def paused_since(run: Run) -> datetime | None:
+    """Since when nothing new of the run starts, because of its own pause or its workflow's.
+
+    A run that closes is not paused: what may still run, may."""
+    if run.closing is not None:
+        return None
+    return min(filter(None, (run.paused_at, run.workflow.paused_at)), default=None)
 
 
 def _shape(
@@ -140,8 +154,9 @@ def _ready(
 
 
 def _limit(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
-    if run.state == "paused" or step.parked == "paused":
-        return "paused", "The run or its workflow is paused; resuming it frees the step."
+    if paused_since(run) is not None:
+        what = "run" if run.paused_at is not None else "workflow"
+        return "paused", f"The {what} is paused; resuming it frees the step."
     if held.suspended:
         return "paused", "The tenant is suspended; resuming it frees the step."
     if step.parked == "max_parallel":

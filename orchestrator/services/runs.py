@@ -121,6 +121,7 @@ def _row(
         undo_state=None,
         undo_error=None,
         undo_finished_at=None,
+        paused_at=None,
     )
 
 

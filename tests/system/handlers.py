@@ -153,6 +153,14 @@ async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     return first + second
 
 
+@handler("test.needs_file")
+def needs_file(ctx: StepContext, *, path: str) -> str:
+    """Fail until the file is there."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"run {ctx.run_id} found nothing")
+    return "found"
+
+
 @handler("test.beat")
 async def beat(ctx: StepContext, *, beats: int, every_ms: float, then_silent_ms: float = 0) -> Any:
     """Beat so often, then say nothing; the second attempt gives what it found."""

@@ -27,8 +27,10 @@ DECLARE
     v_candidates int[];
     v_locked int[];
     v_controls bigint;
+    v_pauses boolean;
     v_over boolean;
     v_rounds int := 0;
+    v_parks int := 0;
     c_tids tid[];
     c_runs uuid[];
     c_costs double precision[];
@@ -91,17 +93,23 @@ BEGIN
     UPDATE tenant_load l SET hint_queues = '{}', hinted_at = NULL
      WHERE l.tenant_id = ANY (v_locked) AND l.hinted_at IS NOT NULL AND l.hint_queues <@ p_queues;
 
-    SELECT sum(l.control_count) INTO v_controls FROM tenant_load l WHERE l.tenant_id = ANY (v_locked);
+    SELECT sum(l.control_count), bool_or(l.paused_count > 0) INTO v_controls, v_pauses FROM tenant_load l WHERE l.tenant_id = ANY (v_locked);
     IF v_controls > 0 THEN
         RETURN QUERY
         WITH taken AS (
-            UPDATE control c SET taken_at = v_now, epoch = c.epoch + 1
-              FROM (SELECT o.ctid AS tid FROM control o
-                     WHERE o.tenant_id = ANY (v_locked)
+            UPDATE control c SET taken_at = v_now, epoch = c.epoch + 1, held = o.pause
+              FROM (SELECT o.ctid AS tid, v_pauses AND o.ordinal >= 0 AND coalesce(engine_paused(o.run_id), false) AS pause
+                      FROM control o
+                     WHERE o.tenant_id = ANY (v_locked) AND NOT o.held
                        AND (o.taken_at IS NULL OR o.taken_at < v_now - interval '1 second')
                      LIMIT 256) o
              WHERE c.ctid = o.tid
-            RETURNING c.kind, c.tenant_id, c.run_id, c.ordinal, c.batch, c.epoch
+            RETURNING c.kind, c.tenant_id, c.run_id, c.ordinal, c.batch, c.epoch, c.held
+        ), kept AS (
+            UPDATE tenant_load l SET control_count = l.control_count - g.n
+              FROM (SELECT t.tenant_id, count(*) AS n FROM taken t WHERE t.held GROUP BY t.tenant_id) g
+             CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+             WHERE l.ctid = o.tid
         )
         SELECT t.kind, t.tenant_id, t.run_id, t.ordinal, t.batch, r.version_id, t.epoch,
                0, 0::smallint, false, NULL::text, r.closing, r.labels::text,
@@ -118,7 +126,8 @@ BEGIN
               SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs
                 FROM step_run p
                WHERE p.tenant_id = t.tenant_id AND p.run_id = t.run_id AND p.batch = 0
-                 AND p.ordinal = ANY (coalesce(v.needs, w.output_needs))) n ON true;
+                 AND p.ordinal = ANY (coalesce(v.needs, w.output_needs))) n ON true
+         WHERE NOT t.held;
     END IF;
 
     IF p_want <= 0 AND p_want_cpu <= 0 THEN
@@ -183,6 +192,14 @@ BEGIN
              ORDER BY g.finish, g.rank) h
          WHERE h.over OR h.nr <= CASE WHEN h.queue = 'cpu' THEN p_want_cpu ELSE p_want END;
 
+        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- look again without them; so many at once that the rest waits for the next claim
+            v_parks := v_parks + 1;
+            IF v_parks >= 200 THEN
+                RETURN;
+            END IF;
+            CONTINUE;
+        END IF;
         EXIT WHEN NOT coalesce(v_over, false) OR v_rounds >= 50;
         v_rounds := v_rounds + 1;
         -- beyond their run's max_parallel: out of the queue until a place is free, then look again
@@ -232,6 +249,11 @@ BEGIN
                  WHERE l.tenant_id = ANY (v_locked)
                    AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
                  ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
+        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- of a paused run: look for another one
+            RETURN QUERY SELECT * FROM engine_claim(p_worker, p_queues, p_handlers, p_costs, p_want, p_want_cpu, p_alone, p_bytes);
+            RETURN;
+        END IF;
     END IF;
     IF c_runs IS NULL THEN
         RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
