@@ -92,12 +92,16 @@ class StepContext:
     attempt: int
     """Counts from 1."""
     labels: dict[str, str]
+    repetition: int = 1
+    """Of a step with `repeat`: which time it runs, from 1."""
     _stop: Stop = field(default_factory=Stop, repr=False)
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of a step run: give it to services that deduplicate."""
-        return f"{self.run_id}:{self.step}" + ("" if self.index is None else f":{self.index}")
+        """The same for all attempts of a step run (each repetition has its own): give it to services
+        that deduplicate."""
+        key = f"{self.run_id}:{self.step}" + ("" if self.index is None else f":{self.index}")
+        return key if self.repetition == 1 else f"{key}:repeat-{self.repetition}"
 
     @property
     def cancelled(self) -> bool:

@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from orchestrator.api import bulk, errors, runs, server, stats, workflows
+from orchestrator.api import bulk, errors, runs, server, signals, stats, workflows
 from orchestrator.api.schemas import Finding, ProblemDetails
 
 PREFIX = "api/v1/"
@@ -94,7 +94,14 @@ def _build() -> Api:
         docs_decorator=_with_policy,
         urls_namespace=NAMESPACE,
     )
-    for router in (workflows.router, bulk.router, runs.router, stats.router, server.router):
+    for router in (
+        workflows.router,
+        bulk.router,
+        runs.router,
+        signals.router,
+        stats.router,
+        server.router,
+    ):
         built.add_router("", router)
     errors.register(built)
     return built

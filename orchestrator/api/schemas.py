@@ -118,6 +118,37 @@ class StepCounts(Schema):
     cancelled: int
 
 
+class Waiting(Schema):
+    """Why a step is not running, or a run has not begun: since when, and what would free it."""
+
+    reason: Literal[
+        "retry",
+        "snooze",
+        "sleep",
+        "signal",
+        "child",
+        "repeat",
+        "start_at",
+        "concurrency",
+        "connections",
+        "total_connections",
+        "max_parallel",
+        "paused",
+        "no_worker",
+        "queue",
+    ]
+    since: datetime | None
+    until: datetime | None
+    detail: str
+
+
+class Parent(Schema):
+    """The run, and its step, that waits for a child run."""
+
+    run_id: UUID
+    step: str
+
+
 class Run(Schema):
     """One execution of a version."""
 
@@ -135,42 +166,30 @@ class Run(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     paused_at: datetime | None
+    start_at: datetime | None
+    waiting: Waiting | None
     deadline: datetime | None
-    closing: Literal["cancel", "fail_fast", "timeout", "deadline"] | None
+    closing: Literal["cancel", "fail_fast", "timeout", "deadline", "upstream"] | None
     undo: Json
-    parent: Json
-
-
-class Waiting(Schema):
-    """Why a step is not running: which limit, since when, and what would free it."""
-
-    reason: Literal[
-        "retry",
-        "snooze",
-        "connections",
-        "total_connections",
-        "max_parallel",
-        "paused",
-        "no_worker",
-        "queue",
-    ]
-    since: datetime | None
-    until: datetime | None
-    detail: str
+    parent: Parent | None
 
 
 class StepRun(Schema):
-    """A step in a run."""
+    """A step in a run.  `calls` is what its `kind` says; `repeats` how often it has succeeded without
+    `repeat.until`; `child_run_id` the newest child run of a workflow step."""
 
     name: str
     index: int | None
     handler: str | None
+    kind: Literal["handler", "workflow", "signal", "sleep"]
+    calls: str
     queue: str
     trigger_rule: str
     state: StepStates
     reason: str | None
     attempt: int
     max_attempts: int
+    repeats: int
     output: Json
     error: Json
     handled: bool
@@ -180,6 +199,7 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
+    child_run_id: UUID | None
     undo: Json
 
 
@@ -195,6 +215,7 @@ class Attempt(Schema):
         "cancelled",
         "lost",
         "snoozed",
+        "repeated",
         "given_back",
     ]
     worker: str | None

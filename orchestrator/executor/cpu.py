@@ -51,6 +51,7 @@ class Helper:
                         "index": context.index,
                         "attempt": context.attempt,
                         "labels": context.labels,
+                        "repetition": context.repetition,
                     },
                 }
             )

@@ -17,12 +17,14 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke
+from orchestrator.executor import control, invoke, repeating
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
-from orchestrator.executor.plans import StepPlan
+from orchestrator.executor.plans import Plan, StepPlan
+from orchestrator.executor.waits import Means
 from orchestrator.handlers import StepContext, Stop
 from orchestrator.store import closing, work
+from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Slice:
         self.flights: dict[Flight, None] = {}
         self.stuck: dict[Flight, None] = {}
         self.completions: list[Completion] = []
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[Verdict | Settled] = []
         self.released: list[Claimed] = []
         self.woke_at = 0.0
         self.polled_at = 0.0
@@ -106,7 +108,7 @@ class Slice:
         if isinstance(result, HelperLost):
             fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
-        return invoke.conclude(
+        done = invoke.conclude(
             flight.plan,
             claimed,
             result,
@@ -114,6 +116,7 @@ class Slice:
             args=flight.args,
             max_bytes=self.conf.payload_bytes,
         )
+        return repeating.judge(flight.plan, done, args=flight.args, tenant=flight.context.tenant)
 
     # -- what must end -------------------------------------------------------------------------
 
@@ -259,6 +262,7 @@ class Slice:
                 )
                 work.exchange(self.child.connection(), self.child.worker_id, [bad], [], None)
         self.completions = []
+        self.verdicts = []  # were not written; they are asked for again after a second
 
     def _wake_another(self) -> None:
         """There may be more than this process takes: wake one more, which does the same."""
@@ -271,13 +275,12 @@ class Slice:
 
     def _start(self, claims: Iterable[Claimed]) -> None:
         coroutines: list[Flight] = []
-        for claim in claims:
+        # all plans first: deciding may fetch others, and those may take these ones' place
+        planned = [(claim, self.child.plans.get(claim.version_id)) for claim in claims]
+        for claim, plan in planned:
             claimed = claim
-            plan = self.child.plans.get(claimed.version_id)
             if claimed.kind != "step":
-                self.verdicts.append(
-                    control.decide(plan, claimed, max_bytes=self.conf.payload_bytes)
-                )
+                self._decide(plan, claimed)
                 continue
             step = plan.steps[claimed.ordinal]
             if claimed.lazy:
@@ -300,6 +303,14 @@ class Slice:
         if coroutines:
             self.child.loop.start(coroutines)
 
+    def _decide(self, plan: Plan, claimed: Claimed) -> None:
+        """Control work.  Where the database does not answer, it is taken up again after a second."""
+        means = Means(self.child.connection, self.child.plans, self.conf.payload_bytes)
+        try:
+            self.verdicts.append(control.decide(plan, claimed, means))
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.child.disconnected(error)
+
     def _flight(
         self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
     ) -> Flight:
@@ -311,6 +322,7 @@ class Slice:
             index=None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
+            repetition=claimed.repeats + 1,
             _stop=stop,
         )
         flight = Flight(claimed, step, context, stop, args)

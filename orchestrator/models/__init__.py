@@ -4,6 +4,7 @@ from orchestrator.models.events import Event
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
+from orchestrator.models.signals import Signal
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionStep, Workflow, WorkflowVersion
 
@@ -18,6 +19,7 @@ __all__ = [
     "RollupCursor",
     "Run",
     "ServerLoad",
+    "Signal",
     "StepRun",
     "TenantLoad",
     "VersionStep",

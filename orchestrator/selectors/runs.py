@@ -13,6 +13,7 @@ from orchestrator.domain.errors import RunNotFound
 from orchestrator.models import Run
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_moment, unseal_moment
 from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.waits import run_waiting
 from orchestrator.store import run_rows
 from tenants.models import Tenant
 
@@ -136,8 +137,15 @@ def view(row: RunRow) -> dict[str, object]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "paused_at": None,
+        "start_at": row.start_at,
+        "waiting": run_waiting(row),
         "deadline": row.deadline_at,
         "closing": row.closing if row.finished_at is None else None,
         "undo": None,
-        "parent": None,
+        "parent": _parent(row),
     }
+
+
+def _parent(row: RunRow) -> dict[str, object] | None:
+    """The run, and its step, that waits for this one."""
+    return None if row.parent_id is None else {"run_id": row.parent_id, "step": row.parent_step}

@@ -59,12 +59,15 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "name": graph.steps[row.ordinal].name,
             "index": None,
             "handler": graph.steps[row.ordinal].handler,
+            "kind": graph.steps[row.ordinal].kind,
+            "calls": graph.steps[row.ordinal].calls,
             "queue": row.queue,
             "trigger_rule": row.rule,
             "state": row.state,
             "reason": row.reason,
             "attempt": row.attempts + (row.state == "running"),
             "max_attempts": graph.steps[row.ordinal].max_attempts,
+            "repeats": row.repeats,
             "output": payload(row.output),
             "error": payload(row.error),
             "handled": row.handled,
@@ -74,10 +77,16 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
+            "child_run_id": _child(graph, row),
             "undo": None,
         }
         for row in rows
     ]
+
+
+def _child(graph: VersionGraph, row: StepRun) -> str | None:
+    """The newest child run of a step that calls a workflow."""
+    return row.wait_key if graph.steps[row.ordinal].kind == "workflow" else None
 
 
 def step_states(*, tenant: Tenant, run_id: UUID) -> list[str]:

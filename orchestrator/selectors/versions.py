@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from django.db.models import Count, Q
 
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.definition import ConcurrencySpec
+from orchestrator.domain.definition.policies import read_concurrency
+from orchestrator.domain.definition.reader import Reader
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.models import VersionStep, WorkflowVersion
 
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """A step of a version.  `parents` are ordinals."""
+    """A step of a version.  `parents` are ordinals; `kind` is handler, workflow, signal or sleep, and
+    `calls` what that key says (`handler` is the same, of a step that calls one)."""
 
     ordinal: int
     name: str
     handler: str | None
+    kind: str
+    calls: str
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
@@ -43,27 +51,38 @@ class VersionGraph:
 @lru_cache(maxsize=128)
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
-    handlers = _handlers(version_id)
+    kinds = _kinds(version_id)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
         .values_list("ordinal", "name", "rule", "max_attempts", "parents")
     )
     steps = tuple(
-        StepInfo(ordinal, name, handlers.get(name), rule, max_attempts, tuple(parents))
+        StepInfo(
+            ordinal, name, _handler(*kinds[name]), *kinds[name], rule, max_attempts, tuple(parents)
+        )
         for ordinal, name, rule, max_attempts, parents in rows
     )
     return VersionGraph(steps, {step.name: step.ordinal for step in steps})
 
 
-def _handlers(version_id: int) -> dict[str, str]:
-    document = _document(version_id)
-    steps = document.get("steps")
-    found: dict[str, str] = {}
-    for step in steps if isinstance(steps, list) else ():
-        if "handler" in step:
-            found[step["name"]] = step["handler"]
+def _kinds(version_id: int) -> dict[str, tuple[str, str]]:
+    """By name, what each step does: its kind, and what that key of it says."""
+    found: dict[str, tuple[str, str]] = {}
+    for step in _steps(_document(version_id)):
+        kind = next(kind for kind in ("handler", "workflow", "signal", "sleep") if kind in step)
+        found[step["name"]] = (kind, str(step[kind]))
     return found
+
+
+def _handler(kind: str, calls: str) -> str | None:
+    return calls if kind == "handler" else None
+
+
+def _steps(document: dict[str, object]) -> list[dict[str, Any]]:
+    steps = document["steps"]
+    assert isinstance(steps, list)
+    return steps
 
 
 def _document(version_id: int) -> dict[str, object]:
@@ -82,12 +101,24 @@ class VersionFacts:
     step_count: int
     root_count: int
     validator: Validator | None
+    concurrency: ConcurrencySpec | None
+    signals: Mapping[str, SignalFacts]
+    """By name, what its steps take."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalFacts:
+    """A signal of a version: the steps that take it, and what its payload must fit."""
+
+    ordinals: tuple[int, ...]
+    validators: tuple[Validator, ...]
 
 
 @lru_cache(maxsize=512)
 def version_facts(version_id: int) -> VersionFacts:
     """The facts of a version.  The caller has made sure that the version is the tenant's."""
-    schema = _document(version_id).get("input_schema")
+    document = _document(version_id)
+    schema = document.get("input_schema")
     priority, steps, roots = (
         WorkflowVersion.objects.filter(pk=version_id)
         .annotate(roots=Count("steps", filter=Q(steps__parents=[])))
@@ -95,4 +126,16 @@ def version_facts(version_id: int) -> VersionFacts:
         .get()
     )
     validator = compile_schema(schema) if isinstance(schema, dict) and schema else None
-    return VersionFacts(priority, steps, roots, validator)
+    concurrency = read_concurrency(Reader(), document)
+    return VersionFacts(priority, steps, roots, validator, concurrency, _signals(document))
+
+
+def _signals(document: dict[str, object]) -> dict[str, SignalFacts]:
+    found: dict[str, SignalFacts] = {}
+    for ordinal, step in enumerate(_steps(document)):
+        if "signal" in step:
+            known = found.get(step["signal"], SignalFacts((), ()))
+            schema = step.get("payload_schema")
+            more = (compile_schema(schema),) if schema else ()
+            found[step["signal"]] = SignalFacts((*known.ordinals, ordinal), known.validators + more)
+    return found

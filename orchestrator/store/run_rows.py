@@ -46,6 +46,10 @@ class RunRow:
     finished_at: datetime | None
     deadline_at: datetime | None
     closing: str | None
+    start_at: datetime | None = None
+    held: str | None = None
+    parent_id: UUID | None = None
+    parent_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,14 +101,15 @@ class Linker:
     ) -> Step:
         first = before(step).values()
         needed = {name: None for template in first for name in template.places}
+        evaluated = [*first, *([] if step.repeat is None else [step.repeat.until])]
         return replace(
             step,
             depends_on=names,
             parents=parents,
             children=tuple(children),
             needs=tuple(self.ordinals[name] for name in needed if name in names),
-            needs_input=any("input" in template.roots for template in first),
-            secrets=frozenset(name for template in first for name in template.secrets),
+            needs_input=any("input" in template.roots for template in evaluated),
+            secrets=frozenset(name for template in evaluated for name in template.secrets),
         )
 
 

@@ -5,18 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.domain.errors import Problem, pointer
 
 _OF_STEPS = (
-    "workflow",
-    "signal",
-    "sleep",
     "heartbeat",
     "pool",
     "map",
     "compensate",
     "undo",
     "cache",
-    "repeat",
 )
-_OF_WORKFLOWS = ("concurrency",)
+_OF_WORKFLOWS: tuple[str, ...] = ()
 
 
 def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:

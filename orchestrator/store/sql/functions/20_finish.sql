@@ -7,6 +7,9 @@ CREATE OR REPLACE FUNCTION engine_finish(
 ) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 -- p_outputs / p_errors: null, or by run what Python made of the workflow's `output`.
+DECLARE
+    w_tenants int[];
+    w_runs uuid[];
 BEGIN
     -- failures that a fallback answered
     UPDATE step_run f SET handled = true
@@ -73,12 +76,14 @@ BEGIN
                  WHERE (c.tenant_id = r.tenant_id) IS TRUE AND c.run_id = r.id AND c.ordinal = -1) IS NULL
     ), shaped AS (
         SELECT e.*,
-            CASE WHEN e.closing = 'cancel' THEN 'cancelled'
+            CASE WHEN e.closing IN ('cancel', 'upstream') THEN 'cancelled'
                  WHEN e.closing IN ('timeout', 'deadline') THEN 'failed'
                  WHEN e.failed_ordinal IS NOT NULL OR e.given_error IS NOT NULL THEN 'failed'
                  ELSE 'succeeded' END AS state,
             CASE WHEN e.closing = 'cancel' THEN
                     json_build_object('code', 'cancelled', 'message', 'The run was cancelled.', 'step', null, 'cause', null)::text
+                 WHEN e.closing = 'upstream' THEN
+                    json_build_object('code', 'upstream', 'message', 'The run that waited for this one goes on without it, or was ended.', 'step', null, 'cause', null)::text
                  WHEN e.closing = 'timeout' THEN
                     json_build_object('code', 'run_timeout', 'message', 'The run took longer than its timeout.', 'step', null, 'cause', null)::text
                  WHEN e.closing = 'deadline' THEN
@@ -115,16 +120,23 @@ BEGIN
           FROM shaped s
           CROSS JOIN LATERAL (SELECT o.leaves FROM workflow_version o WHERE o.id = s.version_id OFFSET 0) v
          WHERE r.ctid = s.tid
-        RETURNING r.tenant_id, r.id, r.state, r.error, r.created_at, r.started_at
+        RETURNING r.tenant_id, r.id, r.state, r.error, r.created_at, r.started_at,
+                  r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, value_s, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.id), p_now,
                'run.' || d.state, d.id, extract(epoch FROM p_now - coalesce(d.started_at, d.created_at)), d.error
           FROM done d
+    ), load AS (
+        UPDATE tenant_load l SET seq = l.seq + g.n
+          FROM (SELECT tenant_id, count(*) AS n FROM done GROUP BY tenant_id) g
+         CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+         WHERE l.ctid = o.tid
     )
-    UPDATE tenant_load l SET seq = l.seq + g.n
-      FROM (SELECT tenant_id, count(*) AS n FROM done GROUP BY tenant_id) g
-     CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
-     WHERE l.ctid = o.tid;
+    SELECT array_agg(d.tenant_id) FILTER (WHERE d.awaited), array_agg(d.id) FILTER (WHERE d.awaited)
+      INTO w_tenants, w_runs FROM done d;
+    IF w_runs IS NOT NULL THEN
+        PERFORM engine_finished(w_tenants, w_runs, p_now);
+    END IF;
 END
 $$;

@@ -45,6 +45,7 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.id, o.closing FROM run o WHERE o.id = d.run_id OFFSET 0) r
     ), judged AS (
         SELECT g.*, s.tid, s.charged_s, s.limited, s.started_at, g.outcome = 'lost' AS lost,
+               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats,
                CASE WHEN g.outcome IN ('waiting', 'ready', 'lost') AND r.closing IS NOT NULL AND s.rule <> 'always'
                     THEN 'cancelled'
                     WHEN g.outcome = 'lost' THEN
@@ -63,7 +64,8 @@ BEGIN
     ), done AS (
         UPDATE step_run s SET
             state = j.state,
-            attempts = s.attempts + j.counts::int,
+            attempts = CASE WHEN j.repeats THEN 0 ELSE s.attempts + j.counts::int END,
+            repeats = s.repeats + j.repeats::int,
             losses = s.losses + j.lost::int,
             output = CASE WHEN j.state = 'succeeded' THEN j.output END,
             error = CASE WHEN j.state IN ('waiting', 'ready') AND (j.lost OR j.error IS NULL) THEN s.error ELSE j.error END,
