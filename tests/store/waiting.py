@@ -54,6 +54,11 @@ class Waiting(Engine):
                 break
         return steps
 
+    def run_all(self, output: object = None) -> None:
+        """Decide, claim and succeed until nothing is left."""
+        while claims := self.turn():
+            self.succeed(claims, output)
+
     def decide(self, asked: list[Claimed]) -> None:
         """Decide these and write it."""
         assert self.worker is not None
@@ -64,7 +69,7 @@ class Waiting(Engine):
         ]
         work.exchange(connection, self.worker.pk, [], decided, None)
 
-    def pass_time(self, run: Run | None = None) -> None:
+    def pass_time(self) -> None:
         """Let whatever waits for a moment find that it has come, and let the clock tick."""
         with django_connection.cursor() as cursor:
             cursor.execute(
