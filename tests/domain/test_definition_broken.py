@@ -179,13 +179,8 @@ def test_the_number_of_steps_is_bounded() -> None:
         (step(compensate={"handler": "h"}), "/steps/1/compensate"),
         (step(undo={"handler": "h"}), "/steps/1/undo"),
         (step(cache={"key": "k", "ttl": 1}), "/steps/1/cache"),
-        (step(repeat={"until": "${{ output }}", "max": 2}), "/steps/1/repeat"),
         (step(pool="p"), "/steps/1/pool"),
         (step(heartbeat=5), "/steps/1/heartbeat"),
-        (top(steps=[{"name": "a", "workflow": "x"}]), "/steps/0/workflow"),
-        (top(steps=[{"name": "a", "signal": "x"}]), "/steps/0/signal"),
-        (top(steps=[{"name": "a", "sleep": 5}]), "/steps/0/sleep"),
-        (top(concurrency={"key": "k"}), "/concurrency"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -59,10 +59,8 @@ def test_start_at_holds_the_first_steps(engine: Waiting, tenant: Tenant) -> None
     waiting = shown["waiting"]
     assert isinstance(waiting, dict)
     assert (waiting["reason"], waiting["until"]) == ("start_at", at)
-    reasons = [
-        step["waiting"] and step["waiting"]["reason"]
-        for step in steps_view(tenant=tenant, run_id=run.pk)
-    ]  # type: ignore[index]
+    steps: list[dict[str, Any]] = steps_view(tenant=tenant, run_id=run.pk)
+    reasons = [step["waiting"] and step["waiting"]["reason"] for step in steps]
     assert reasons == ["start_at", "start_at", None]
     assert engine.counts_agree()
     engine.pass_time()

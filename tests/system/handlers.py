@@ -150,3 +150,19 @@ async def bad_output(ctx: StepContext, *, kind: str) -> Any:
 async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     """Takes `first`, and `second` if given."""
     return first + second
+
+
+@handler("test.count")
+async def count(ctx: StepContext, *, fail_at: int = 0) -> dict[str, Any]:
+    """Which repetition this is; fails once in the given one."""
+    if ctx.repetition == fail_at and ctx.attempt == 1:
+        raise ValueError("once")
+    return {"time": ctx.repetition, "attempt": ctx.attempt, "key": ctx.idempotency_key}
+
+
+@handler("test.snooze_for")
+def snooze_for(ctx: StepContext, *, file: str, for_: str) -> int:
+    """Snooze until a file exists."""
+    if os.path.exists(file):
+        return ctx.attempt
+    raise Snooze(for_)
