@@ -8,6 +8,7 @@ from django.urls import path
 from dashboard.views.actions import cancel, run_now
 from dashboard.views.home import home, staff_tenants
 from dashboard.views.show import show
+from dashboard.views.signals import signal
 
 urlpatterns = [
     path("", home, name="home"),
@@ -21,6 +22,7 @@ urlpatterns = [
     path("t/<slug:slug>/runs/", show, {"page": "runs"}, name="runs"),
     path("t/<slug:slug>/runs/<str:run_id>/", show, {"page": "run"}, name="run"),
     path("t/<slug:slug>/runs/<str:run_id>/cancel", cancel, name="run_cancel"),
+    path("t/<slug:slug>/runs/<str:run_id>/signals/<str:name>", signal, name="run_signal"),
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),

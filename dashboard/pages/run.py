@@ -22,6 +22,7 @@ from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
 from orchestrator.selectors.steps import begun_steps, step_states, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
+from orchestrator.selectors.waits import awaited_signals
 from tenants.access import Access
 from tenants.models import Role
 
@@ -56,6 +57,8 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "tabs": TABS,
         "step_name": query.get("step", ""),
     }
+    if access.may(Role.OPERATOR) and row.waiting_count:
+        found["signals"] = awaited_signals(tenant=access.tenant, run_id=row.id)
     if tab == "events":
         found["events"] = events(access, arguments, query)
     elif tab == "data":
@@ -190,4 +193,6 @@ def node(step: Row) -> Node:
     return Node(step["name"], step["state"], note, took)
 
 
-RUN = Page("run", "dashboard/run.html", ("head", "banner", "body"), context, about_run=True)
+RUN = Page(
+    "run", "dashboard/run.html", ("head", "banner", "signals", "body"), context, about_run=True
+)

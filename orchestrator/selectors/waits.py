@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from orchestrator.models import Run, StepRun
 from orchestrator.store.run_rows import RunRow
+from tenants.models import Tenant
 
 Waiting = dict[str, object]
 
@@ -66,6 +68,20 @@ def run_waiting(run: Run | RunRow) -> Waiting | None:
         " it starts when one of them has ended."
     )
     return _shape("concurrency", run.start_at or run.created_at, None, detail)
+
+
+MOST_SIGNALS = 20
+
+
+def awaited_signals(*, tenant: Tenant, run_id: UUID) -> list[Waiting]:
+    """The signals that steps of a run wait for, each once: `{name, until}`; at most 20."""
+    rows = StepRun.objects.filter(
+        tenant=tenant, run_id=run_id, state="waiting", wait_reason="signal"
+    )
+    found: dict[object, Waiting] = {}
+    for name, until in rows.order_by("ordinal").values_list("wait_key", "due_at")[:MOST_SIGNALS]:
+        found.setdefault(name, {"name": name, "until": until})
+    return list(found.values())
 
 
 def _shape(reason: str, since: datetime | None, until: datetime | None, detail: str) -> Waiting:
