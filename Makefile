@@ -1,6 +1,6 @@
 # `make` alone lists what there is.  Everything runs in .venv, which the targets make themselves.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-external coverage check bench format lock openapi
+.PHONY: help up test test-fast test-external coverage mutants check bench format lock openapi
 
 BIN := .venv/bin
 OPENAPI := $(BIN)/python manage.py export_openapi_schema --api orchestrator.api.root.api --indent 2
@@ -34,6 +34,10 @@ test-fast: ## Run the tests that start no system (under a minute)
 test-external: ## Run the tests on this machine's PostgreSQL and EXTERNAL_BROKER_URL (Redis)
 	@requirements/install dev
 	@$(PYTEST) -m external $(ARGS)
+
+mutants: ## Plant known bugs in the engine's statements: the semantic tests must find each
+	@requirements/install dev
+	@$(BIN)/python -m tests.mutants
 
 check: ## Run every check that is not a test: format, lint, types, layers, migrations, deployment, OpenAPI
 	@requirements/install dev

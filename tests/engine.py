@@ -33,7 +33,7 @@ class Engine:
         )
         return self.worker
 
-    def claim(self, want: int = 100) -> list[Claimed]:
+    def claim(self, want: int = 100, *, alone: bool = True) -> list[Claimed]:
         """Take what may run."""
         worker = self.worker or self.join()
         rows = store.connection().execute(
@@ -45,7 +45,7 @@ class Engine:
                 [0.01] * len(worker.handler_ids),
                 want,
                 want,
-                True,
+                alone,
                 1_000_000,
             ),
         )

@@ -1,0 +1,235 @@
+"""What a run does, told plainly: no counters, no batches, no SQL.  The engine is compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+TERMINAL = ("succeeded", "failed", "skipped", "cancelled")
+MOST_LOSSES = 3
+
+
+@dataclass(eq=False)
+class Step:
+    """A step of a run, with what is to become of it."""
+
+    name: str
+    number: int
+    parents: list[Step]
+    rule: str = "all_success"
+    condition: bool = True
+    on_error: int | None = None
+    max_attempts: int = 1
+
+    children: list[Step] = field(default_factory=list)
+    state: str = "blocked"
+    told: bool = False
+    """Whether its children know of its end."""
+    attempts: int = 0
+    losses: int = 0
+    handled: bool = False
+    suspect: bool = False
+    output: int | None = None
+
+    def verdict(self) -> str:
+        """wait, ready or skipped, by what its parents have come to."""
+        ends = [parent.state for parent in self.parents if parent.told]
+        if not self.parents:
+            return "ready"
+        early = {"one_success": "succeeded", "one_failed": "failed"}.get(self.rule)
+        if early in ends:
+            return "ready"
+        if len(ends) < len(self.parents):
+            return "wait"
+        holds = {
+            "all_success": all(end == "succeeded" for end in ends),
+            "all_failed": all(end == "failed" for end in ends),
+            "none_failed": all(end in ("succeeded", "skipped") for end in ends),
+            "all_done": True,
+            "always": True,
+        }.get(self.rule, False)
+        return "ready" if holds else "skipped"
+
+    def value(self) -> int:
+        """What its handler makes of its parents' outputs."""
+        return self.number + 1 + sum(parent.output or 0 for parent in self.parents)
+
+
+@dataclass(eq=False)
+class Run:
+    """A run of these steps."""
+
+    steps: list[Step]
+    fail_fast: bool = False
+    asks_all: bool = False
+    """Whether the workflow's output is an expression over all steps."""
+    state: str = "queued"
+    closing: str | None = None
+
+    def begin(self) -> None:
+        """Submitted: what has no parents is ready."""
+        for step in self.steps:
+            for parent in step.parents:
+                parent.children.append(step)
+        self._decide([step for step in self.steps if not step.parents])
+
+    # -- what happens to a step ---------------------------------------------------------------
+
+    def claim(self, step: Step) -> None:
+        """A worker has taken it."""
+        step.state = "running"
+        self.state = "running"
+
+    def succeed(self, step: Step) -> None:
+        """Its handler has answered."""
+        step.attempts += 1
+        self._end(step, "succeeded", output=step.value())
+
+    def skip(self, step: Step) -> None:
+        """Its handler wants it skipped."""
+        step.attempts += 1
+        self._end(step, "skipped")
+
+    def cancelled(self, step: Step) -> None:
+        """It was told that the run is closing, and has ended."""
+        step.attempts += 1
+        self._end(step, "cancelled")
+
+    def snooze(self, step: Step) -> None:
+        """It wants to be called later."""
+        self._pause(step)
+
+    def fail(self, step: Step, *, for_good: bool) -> None:
+        """It has raised an error; one for good is not retried."""
+        step.attempts += 1
+        if not for_good and step.attempts < step.max_attempts:
+            self._pause(step)
+        else:
+            self._give_up(step)
+
+    def lose(self, steps: Iterable[Step]) -> None:
+        """Their process has died."""
+        ended = []
+        for step in steps:
+            step.losses += 1
+            step.suspect = True
+            if self.closing and step.rule != "always":
+                step.state = "cancelled"
+            elif step.losses < MOST_LOSSES:
+                step.state = "ready"
+                continue
+            elif step.on_error is not None:
+                step.state, step.output, step.handled = "succeeded", step.on_error, True
+            else:
+                step.state = "failed"
+            ended.append(step)
+        self._tell(ended)
+
+    def due(self) -> None:
+        """Every wait is over."""
+        for step in self.steps:
+            if step.state == "waiting":
+                step.state = "ready"
+
+    def close(self, kind: str) -> None:
+        """Nothing new starts, except `always` steps."""
+        if self.closing or self.state in TERMINAL:
+            return
+        self.closing = kind
+        cut = [
+            step
+            for step in self.steps
+            if step.state in ("blocked", "ready", "waiting") and step.rule != "always"
+        ]
+        for step in cut:
+            step.state = "cancelled"
+        self._tell(cut)
+        self._finish()
+
+    # -- what follows from it ------------------------------------------------------------------
+
+    def _pause(self, step: Step) -> None:
+        if self.closing and step.rule != "always":
+            self._end(step, "cancelled")
+        else:
+            step.state = "waiting"
+
+    def _give_up(self, step: Step) -> None:
+        if step.on_error is None:
+            self._end(step, "failed")
+        else:
+            step.handled = True
+            self._end(step, "succeeded", output=step.on_error)
+
+    def _end(self, step: Step, state: str, output: int | None = None) -> None:
+        step.state, step.output = state, output
+        step.suspect = False
+        self._tell([step])
+
+    def _tell(self, ended: list[Step]) -> None:
+        """Children learn of the ends of their parents, generation by generation."""
+        while ended:
+            for step in ended:
+                step.told = True
+            failed = [step for step in ended if step.state == "failed"]
+            children = [child for step in ended for child in step.children]
+            skipped = self._decide(dict.fromkeys(children))
+            self._finish()
+            unanswered = [
+                step
+                for step in failed
+                if not any(child.rule == "one_failed" for child in step.children)
+            ]
+            if self.fail_fast and unanswered and self.state not in TERMINAL:
+                self.close("fail_fast")
+            ended = skipped
+        self._finish()
+
+    def _decide(self, steps: Iterable[Step]) -> list[Step]:
+        skipped = []
+        for step in steps:
+            if step.state != "blocked":
+                continue
+            verdict = step.verdict()
+            if verdict == "skipped":
+                step.state = "skipped"
+                skipped.append(step)
+            elif verdict == "ready":
+                step.state = "ready"
+        return skipped
+
+    def conditions(self) -> None:
+        """What is ready and has a condition is asked whether it may run."""
+        while asked := [s for s in self.steps if s.state == "ready" and not s.condition]:
+            for step in asked:
+                step.state = "skipped"
+            self._tell(asked)
+
+    def _finish(self) -> None:
+        if self.state in TERMINAL or any(step.state not in TERMINAL for step in self.steps):
+            return
+        for step in self.steps:
+            if step.state == "failed":
+                step.handled = any(
+                    child.rule == "one_failed" and child.state == "succeeded"
+                    for child in step.children
+                )
+        unhandled = any(step.state == "failed" and not step.handled for step in self.steps)
+        if self.closing == "cancel":
+            self.state = "cancelled"
+        elif self.closing in ("timeout", "deadline") or unhandled:
+            self.state = "failed"
+        else:
+            self.state = "succeeded"
+
+    @property
+    def output(self) -> object:
+        """What the run answers."""
+        if self.state != "succeeded":
+            return None
+        if self.asks_all:
+            return [step.output for step in self.steps]
+        leaves = [step for step in self.steps if not step.children]
+        if len(leaves) == 1:
+            return leaves[0].output
+        return {leaf.name: leaf.output for leaf in leaves}

@@ -1,0 +1,53 @@
+"""kill -9 at every named point of a worker's loop: nothing is lost, nothing done twice in state."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.embedded.running import ROOT
+from tests.system.killed_worker import POINTS, QUEUE
+from tests.system.running_system import System, TestTenant
+from tests.system.shapes import call
+from tests.system.test_faults import assert_each_step_ended_once
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def killed_worker(system: System, point: str, mark: Path) -> Iterator[None]:
+    """A worker that dies once, at this point."""
+    argv = [sys.executable, "-m", "tests.system.killed_worker", point, str(mark)]
+    with subprocess.Popen(argv, cwd=ROOT, env=system.env) as worker:
+        try:
+            yield
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(30)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_9_at_a_point_of_the_loop(tenant: TestTenant, tmp_path: Path, point: str) -> None:
+    system, mark = tenant.system, tmp_path / "killed"
+    steps = [call("first", "noop", queue=QUEUE)]
+    for i in range(12):
+        what: dict[str, Any] = {"args": {"ms": 1}} if i % 2 else {}
+        parent = f"s{i - 2}" if i > 1 else "first"
+        steps.append(call(f"s{i}", "block" if i % 2 else "noop", parent, queue=QUEUE, **what))
+    steps.append(call("last", "noop", "s10", "s11", queue=QUEUE))
+    tenant.publish("killed", steps)
+    system.until(
+        lambda: system.sql("SELECT 1 WHERE pg_postmaster_start_time() < now() - interval '16 s'")
+    )
+    with killed_worker(system, point, mark):
+        runs = tenant.submit_many("killed", 5)
+        tenant.wait_all(runs, 60)
+    assert mark.exists(), "it has not come to that point"
+    assert_each_step_ended_once(tenant, runs, 5 * len(steps))
