@@ -15,6 +15,7 @@ from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.executor import control, invoke
 from orchestrator.executor.plans import Plans
+from orchestrator.executor.waits import Means
 from orchestrator.handlers import Abort, Skip, Snooze, registry
 from orchestrator.models import Run, StepRun
 from orchestrator.services.runs import cancel_run, submit_run
@@ -298,9 +299,7 @@ class Semantics:
         for run in self.runs.values():
             run.conditions()
         while asked := self.engine.claim(0):
-            verdicts = [
-                control.decide(self._plan(claimed), claimed, max_bytes=1_000_000)
-                for claimed in asked
-            ]
+            means = Means(lambda: self.connection, self.plans, 1_000_000)
+            verdicts = [control.decide(self._plan(claimed), claimed, means) for claimed in asked]
             assert self.engine.worker is not None
             work.exchange(self.connection, self.engine.worker.pk, [], verdicts, None)

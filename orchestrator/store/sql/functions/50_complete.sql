@@ -45,12 +45,12 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.id, o.closing FROM run o WHERE o.id = d.run_id OFFSET 0) r
     ), judged AS (
         SELECT g.*, s.tid, s.charged_s, s.limited, s.started_at, g.outcome = 'lost' AS lost,
-               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats,
                CASE WHEN g.outcome IN ('waiting', 'ready', 'lost') AND r.closing IS NOT NULL AND s.rule <> 'always'
                     THEN 'cancelled'
                     WHEN g.outcome = 'lost' THEN
                         CASE WHEN s.losses < 2 THEN 'ready' WHEN g.output IS NOT NULL THEN 'succeeded' ELSE 'failed' END
-                    ELSE g.outcome END AS state
+                    ELSE g.outcome END AS state,
+               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats
           FROM given g
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid, o.charged_s, o.limited, o.started_at, o.rule, o.losses
