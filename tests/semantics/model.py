@@ -30,6 +30,10 @@ class Step:
     handled: bool = False
     suspect: bool = False
     output: int | None = None
+    seen: list[int | None] = field(default_factory=list)
+    """Its parents' outputs, as its present attempt has them."""
+    kept: list[int | None] | None = None
+    """The same, once an attempt was put off: later ones have what the first one had."""
 
     def verdict(self) -> str:
         """wait, ready or skipped, by what its parents have come to."""
@@ -52,7 +56,7 @@ class Step:
 
     def value(self) -> int:
         """What its handler makes of its parents' outputs."""
-        return self.number + 1 + sum(parent.output or 0 for parent in self.parents)
+        return self.number + 1 + sum(output or 0 for output in self.seen)
 
 
 @dataclass(eq=False)
@@ -77,6 +81,7 @@ class Run:
 
     def claim(self, step: Step) -> None:
         """A worker has taken it."""
+        step.seen = step.kept or [parent.output for parent in step.parents]
         step.state = "running"
         self.state = "running"
 
@@ -153,6 +158,7 @@ class Run:
             self._end(step, "cancelled")
         else:
             step.state = "waiting"
+            step.kept = step.seen
 
     def _give_up(self, step: Step) -> None:
         if step.on_error is None:
@@ -206,7 +212,7 @@ class Run:
             self._tell(asked)
 
     def _finish(self) -> None:
-        if self.state in TERMINAL or any(step.state not in TERMINAL for step in self.steps):
+        if self.state in TERMINAL or not all(step.told for step in self.steps):
             return
         for step in self.steps:
             if step.state == "failed":

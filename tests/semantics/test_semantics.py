@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.semantics.machine import Semantics
+from tests.semantics.machine import MOVES, Semantics, blueprints
 
 
 @pytest.mark.usefixtures("db")
@@ -17,8 +19,13 @@ from tests.semantics.machine import Semantics
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes
 )
-@given(data=st.data())
-def test_random_runs_with_random_fates_follow_the_model(data: st.DataObject) -> None:
+@given(
+    documents=st.lists(blueprints(), min_size=1, max_size=3),
+    choices=st.lists(st.integers(0, 9_999), min_size=3 * MOVES, max_size=3 * MOVES),
+)
+def test_random_runs_with_random_fates_follow_the_model(
+    documents: list[dict[str, Any]], choices: list[int]
+) -> None:
     with transaction.atomic():
-        Semantics(data).play()
+        Semantics(documents, choices).play()
         transaction.set_rollback(True)
