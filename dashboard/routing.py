@@ -12,4 +12,6 @@ websocket_urlpatterns: list[URLPattern] = [
     path("ws/t/<slug:slug>/<slug:page>", _socket),
     path("ws/t/<slug:slug>/run/<str:run_id>", _socket, {"page": "run"}),
     path("ws/t/<slug:slug>/workflow/<str:name>", _socket, {"page": "workflow"}),
+    path("ws/t/<slug:slug>/schedule/<str:name>", _socket, {"page": "schedule"}),
+    path("ws/t/<slug:slug>/trigger/<str:name>", _socket, {"page": "trigger"}),
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from dashboard.views.actions import cancel, run_now
+from dashboard.views import schedules, triggers
+from dashboard.views.actions import cancel, run_now, undo
 from dashboard.views.home import home, staff_tenants
 from dashboard.views.show import show
 from dashboard.views.signals import signal
@@ -23,8 +24,20 @@ urlpatterns = [
     path("t/<slug:slug>/runs/<str:run_id>/", show, {"page": "run"}, name="run"),
     path("t/<slug:slug>/runs/<str:run_id>/cancel", cancel, name="run_cancel"),
     path("t/<slug:slug>/runs/<str:run_id>/signals/<str:name>", signal, name="run_signal"),
+    path("t/<slug:slug>/runs/<str:run_id>/undo", undo, name="run_undo"),
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
+    path("t/<slug:slug>/schedules/", show, {"page": "schedules"}, name="schedules"),
+    path("t/<slug:slug>/schedules/+new", schedules.edit, name="schedule_new"),
+    path("t/<slug:slug>/schedules/<str:name>/", show, {"page": "schedule"}, name="schedule"),
+    path("t/<slug:slug>/schedules/<str:name>/edit", schedules.edit, name="schedule_edit"),
+    path("t/<slug:slug>/schedules/<str:name>/<slug:action>", schedules.act, name="schedule_act"),
+    path("t/<slug:slug>/triggers/", show, {"page": "triggers"}, name="triggers"),
+    path("t/<slug:slug>/triggers/+new", triggers.edit, name="trigger_new"),
+    path("t/<slug:slug>/triggers/<str:name>/", show, {"page": "trigger"}, name="trigger"),
+    path("t/<slug:slug>/triggers/<str:name>/edit", triggers.edit, name="trigger_edit"),
+    path("t/<slug:slug>/triggers/<str:name>/rotate", triggers.rotate, name="trigger_rotate"),
+    path("t/<slug:slug>/triggers/<str:name>/delete", triggers.delete, name="trigger_delete"),
     path("staff/tenants/", staff_tenants, name="staff_tenants"),
 ]

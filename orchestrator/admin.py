@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import ActionForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from orchestrator.models import ServerLoad, TenantLoad
 from orchestrator.selectors.load import server_use
@@ -45,6 +45,11 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none wh
     max_payload_bytes = _limit(
         "max_payload_bytes", "Largest request body, input or output, in bytes."
     )
+    drop_outputs = forms.BooleanField(
+        required=False,
+        help_text="Drop steps' outputs once their run has succeeded, unless it can be undone.",
+        widget=UnfoldBooleanWidget(),
+    )
     reason = forms.CharField(
         required=False,
         help_text="Why the limits change; kept in the audit log.",
@@ -64,6 +69,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none wh
         quota = Quota.objects.filter(tenant=self.instance.pk).first() or Quota()
         for name in LIMITS:
             self.fields[name].initial = getattr(quota, name)
+        self.fields["drop_outputs"].initial = not quota.keep_outputs
 
 
 class ReasonForm(ActionForm):
@@ -88,7 +94,7 @@ class TenantAdmin(ModelAdmin):
     actions = ("suspend", "resume")
     fieldsets = (
         (None, {"fields": ("slug", "name")}),
-        ("Limits", {"fields": (*LIMITS, "reason")}),
+        ("Limits", {"fields": (*LIMITS, "drop_outputs", "reason")}),
         ("Now", {"fields": ("state", "connections", "ready", "created_at")}),
     )
 
@@ -149,6 +155,7 @@ class TenantAdmin(ModelAdmin):
             tenant=tenant,
             actor=actor_of(request),
             reason=form.cleaned_data["reason"],
+            keep_outputs=not form.cleaned_data["drop_outputs"],
             **values,
         )
 

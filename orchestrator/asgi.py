@@ -103,7 +103,7 @@ async def _waited(later: Later, receive: Callable[[], Awaitable[object]]) -> boo
 
 
 class Http:
-    """Sends requests below `/api/` and `/health/` past the pages' middleware."""
+    """Sends requests below `/api/`, `/health/` and `/hooks/` past the pages' middleware."""
 
     def __init__(self) -> None:
         self._api = ApiHandler()
@@ -111,7 +111,7 @@ class Http:
 
     async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         """One request."""
-        lean = scope["path"].startswith(("/api/", "/health/"))
+        lean = scope["path"].startswith(("/api/", "/health/", "/hooks/"))
         await (self._api if lean else self._pages)(scope, receive, send)
 
 

@@ -16,6 +16,7 @@ import psycopg
 from orchestrator import broadcast, dispatch
 from orchestrator.conf import Conf
 from orchestrator.services import maintenance, rollups
+from orchestrator.services.firing import Firing
 from orchestrator.store import Connection, clock, connect
 
 logger = logging.getLogger(__name__)
@@ -82,9 +83,12 @@ def duties(conf: Conf) -> list[Duty]:
         Duty("due", 0.2, due),
         Duty("publish", 0.2, Publisher()),
         Duty("expire", 0.25, clock.expire),
+        Duty("schedules", 0.1, Firing()),
         Duty("wake", 0.25, wake),
         Duty("reap", 1.0, maintenance.Reaper(conf.lease_s)),
         Duty("unserved", 1.0, unserved),
+        Duty("caches", 1.0, clock.tend_caches),
+        Duty("drop_outputs", 1.0, clock.drop_outputs),
         Duty("reconcile", 60.0, maintenance.reconcile),
         Duty("roll", 1.0, lambda connection: rollups.roll(connection=connection)),
         Duty("prune_rollups", 600.0, lambda connection: rollups.prune(connection=connection)),

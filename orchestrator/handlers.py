@@ -15,7 +15,8 @@ import importlib.util
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -24,11 +25,16 @@ from uuid import UUID
 from django.apps import apps
 
 from orchestrator.conf import conf
+from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import HandlerInfo
 from orchestrator.domain.durations import parse_duration
 
 Kind = Literal["async", "blocking", "cpu"]
 Function = TypeVar("Function", bound=Callable[..., Any])
+LARGEST_PROGRESS = 64 * 1024
+"""Bytes of JSON that a progress may have."""
+_KEEP: Any = object()
+"""No progress given: the one before stays."""
 
 
 class Directive(Exception):
@@ -80,6 +86,46 @@ class Stop:
         self.asked = False
 
 
+class Pulse:
+    """A step's signs of life: when the last one came, what progress it told, and how many there were.
+
+    Beaten by the handler's thread, read by another, which `notify` tells; `count` is written last, so
+    that a reader who has seen it has seen what came with it."""
+
+    __slots__ = ("at", "count", "notify", "text")
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.notify = notify
+        self.at = time.monotonic()
+        self.text: str | None = None
+        self.count = 0
+
+    def beat(self, text: str | None) -> None:
+        """A sign of life, with a progress (JSON text) or None: as it was."""
+        if text is not None:
+            self.text = text
+        self.at = time.monotonic()
+        self.count += 1
+        if self.notify is not None:
+            self.notify()
+
+
+class Beat:
+    """What `heartbeat` answers: true while the step should go on.  An async handler may await it."""
+
+    __slots__ = ("_goes_on",)
+
+    def __init__(self, goes_on: bool) -> None:
+        self._goes_on = goes_on
+
+    def __bool__(self) -> bool:
+        return self._goes_on
+
+    def __await__(self) -> Generator[None, None, bool]:
+        yield  # others get their turn, and a cancelled coroutine its CancelledError
+        return self._goes_on
+
+
 @dataclass(frozen=True, slots=True)
 class StepContext:
     """What a handler knows of the step it runs."""
@@ -94,19 +140,48 @@ class StepContext:
     labels: dict[str, str]
     repetition: int = 1
     """Of a step with `repeat`: which time it runs, from 1."""
+    uncertain: bool = False
+    """In an undo: whether it is unknown how far the step came (it was cut off, or its process died)."""
+    _part: str = ""
+    """What is called of the step besides its handler: `undo`, `compensate:<attempt>`."""
+    progress: Any = None
+    """What the attempt before told `heartbeat` last; None: nothing."""
     _stop: Stop = field(default_factory=Stop, repr=False)
+    _pulse: Pulse = field(default_factory=Pulse, repr=False)
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of a step run (each repetition has its own): give it to services
-        that deduplicate."""
-        key = f"{self.run_id}:{self.step}" + ("" if self.index is None else f":{self.index}")
-        return key if self.repetition == 1 else f"{key}:repeat-{self.repetition}"
+        """The same for all attempts of a step run: give it to services that deduplicate.
+
+        A step's undo has its own, and so has its compensation after each attempt, and each
+        repetition after the first."""
+        return (
+            f"{self.run_id}:{self.step}"
+            + ("" if self.index is None else f":{self.index}")
+            + ("" if self.repetition == 1 else f":repeat-{self.repetition}")
+            + (f":{self._part}" if self._part else "")
+        )
 
     @property
     def cancelled(self) -> bool:
         """Whether the step should end soon: cancelled, timed out, or its worker is stopping."""
         return self._stop.asked
+
+    def heartbeat(self, progress: object = _KEEP) -> Beat:
+        """Say that the step is alive, and what it has done so far (any JSON value of up to 64 KiB).
+
+        The next attempt finds the progress in `ctx.progress`, after a killed process too.  True while
+        the step should go on, false once it should end (`cancelled`); an async handler may await it.
+        May be called as often as wanted: what is written goes together, a few times a second.
+        Raises ValueError for what is no JSON or too large."""
+        text = None
+        if progress is not _KEEP:
+            try:
+                text = jsonvalue.encode(progress, max_bytes=LARGEST_PROGRESS)
+            except ValueError as error:
+                raise ValueError(f"heartbeat: the progress cannot be kept: {error}") from None
+        self._pulse.beat(text)
+        return Beat(not self._stop.asked)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

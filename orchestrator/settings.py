@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -73,8 +74,29 @@ def _secret_key() -> str:
     return key
 
 
+def _payload_storage() -> dict[str, object]:
+    """Where payloads of more than 1 MiB lie: a folder, or a bucket."""
+    options: dict[str, object]
+    where = os.environ.get("PAYLOAD_STORAGE") or str(paths.data_dir() / "payloads")
+    if not where.startswith("s3://"):
+        options = {
+            "location": where,
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        }
+        return {"BACKEND": "orchestrator.store.files.DurableFiles", "OPTIONS": options}
+    if find_spec("storages") is None:
+        raise ImproperlyConfigured(
+            "PAYLOAD_STORAGE names a bucket: install django-storages[s3] beside the server."
+        )
+    bucket, _, folder = where.removeprefix("s3://").partition("/")
+    options = {"bucket_name": bucket, "location": folder.strip("/"), "file_overwrite": True}
+    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+
+
 DEBUG = _flag("DEBUG")
 SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
 
@@ -183,6 +205,11 @@ CONTENT_SECURITY_POLICY = {
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "payloads": _payload_storage(),
+}
 STATIC_URL = "/static/"
 STATIC_ROOT = os.environ.get("STATIC_ROOT")  # only for collectstatic; served by the finders else
 STATICFILES_DIRS = [BASE_DIR / "static"]

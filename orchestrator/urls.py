@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from orchestrator.api import health, root
+from orchestrator.api import health, hooks, root
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -16,4 +16,5 @@ urlpatterns = [
     path("", include("dashboard.urls")),
     *root.urlpatterns,
     *health.urlpatterns,
+    *hooks.urlpatterns,
 ]

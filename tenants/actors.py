@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`name` is a user's name or a key's prefix, empty for commands and the system; `origin` is
+    """`name` is a user's name, a key's prefix or a trigger's name, empty for commands and the system; `origin` is
     where the request came from (an address), for the audit log.
 
     As text: `user:admin`, `key:mr_ab12cd34`, `command`, `system`."""
 
-    kind: Literal["user", "key", "command", "system"]
+    kind: Literal["user", "key", "trigger", "command", "system"]
     name: str = ""
     origin: str = ""
 

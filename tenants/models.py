@@ -52,6 +52,8 @@ class Quota(models.Model):
     max_payload_bytes = models.BigIntegerField(
         default=64 * 1024 * 1024, db_default=64 * 1024 * 1024, validators=[MinValueValidator(1024)]
     )
+    keep_outputs = models.BooleanField(default=True, db_default=True)
+    """Whether steps' outputs stay once their run has succeeded; the run's own always does."""
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

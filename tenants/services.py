@@ -26,6 +26,7 @@ class QuotaChanges(TypedDict, total=False):
     weight: float
     max_steps: int
     max_payload_bytes: int
+    keep_outputs: bool
 
 
 def record(

@@ -12,6 +12,7 @@ from django.utils import timezone
 from dashboard.live.page import Arguments, Context, Page, Query
 from dashboard.pages.graphs import GROUP_ABOVE, Node, Picture, picture
 from dashboard.pages.timeline import MOST, timeline
+from dashboard.pages.undoing import undo_context, with_undos
 from dashboard.progress import OVER, parts
 from dashboard.words import STEP_STATES, duration
 from orchestrator.domain.errors import InvalidCursor, StepNotFound
@@ -20,6 +21,7 @@ from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
+from orchestrator.selectors.schedules import schedule_of_run
 from orchestrator.selectors.steps import begun_steps, step_states, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from orchestrator.selectors.waits import awaited_signals
@@ -34,6 +36,7 @@ SHOWN_JSON = 200_000
 """Characters of a payload that are shown; the API has the whole."""
 EVENT_COLOURS = {"retrying": "waiting", "lost": "failed", "received": "ready"}
 """Events that are not named after a state are coloured like one."""
+UNDO_NOTES = {"running": "undoing", "succeeded": "undone", "failed": "undo failed"}
 TERMINAL = ("succeeded", "failed", "cancelled")
 
 Row = dict[str, Any]
@@ -52,10 +55,13 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "is_over": run["state"] in TERMINAL,
         "may_cancel": access.may(Role.OPERATOR)
         and run["state"] not in TERMINAL
-        and not run["closing"],
+        and not run["closing"]
+        and not run["undo"],
         "tab": tab,
         "tabs": TABS,
         "step_name": query.get("step", ""),
+        **undo_context(access, row),
+        "schedule": schedule_of(access, row.id, run["labels"]),
     }
     if access.may(Role.OPERATOR) and row.waiting_count:
         found["signals"] = awaited_signals(tenant=access.tenant, run_id=row.id)
@@ -74,6 +80,13 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
     else:
         found |= steps_context(access, row, query)
     return found
+
+
+def schedule_of(access: Access, run_id: UUID, labels: Row) -> tuple[str, datetime] | None:
+    """The schedule that started the run, and for which time; asked only where a label says so."""
+    if "schedule" not in labels:
+        return None
+    return schedule_of_run(tenant=access.tenant, run_id=run_id)
 
 
 def steps_context(access: Access, row: RunRow, query: Query) -> Context:
@@ -99,7 +112,7 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
         nodes = [node(step) for step in every]
     kept = {"state": state, "cursor": query.get("cursor", ""), "layer": query.get("layer", "")}
     return {
-        "steps": rows,
+        "steps": with_undos(access, row, rows),
         "state": state,
         "kept": urlencode({name: value for name, value in kept.items() if value}),
         "next_cursor": page.next_cursor,
@@ -190,6 +203,8 @@ def node(step: Row) -> Node:
         note = f"{step['state']} · {step['attempt']} of {step['max_attempts']}"
     elif step["waiting"] and step["waiting"]["reason"] != "queue":
         note = f"{step['state']} · {step['waiting']['reason'].replace('_', ' ')}"
+    if step.get("undo"):
+        note = f"{step['state']} · {UNDO_NOTES[step['undo']['state']]}"
     return Node(step["name"], step["state"], note, took)
 
 

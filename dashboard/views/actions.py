@@ -13,6 +13,7 @@ from dashboard.views.show import access_or_404, refused
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import Invalid, MillraceError, NotFound
 from orchestrator.services.runs import cancel_run, submit_run
+from orchestrator.services.undoing import undo_run
 from tenants.actors import Actor
 from tenants.errors import RoleRequired
 from tenants.models import Role
@@ -31,6 +32,23 @@ def cancel(request: HttpRequest, slug: str, run_id: str) -> HttpResponseBase:
         access = access_or_404(request, slug, Role.OPERATOR)
         cancel_run(tenant=access.tenant, run_id=run_id, actor=actor_of(request))
         messages.success(request, "The run is being cancelled: what runs is asked to end.")
+    except RoleRequired as error:
+        return refused(request, error.message, error.status)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    except MillraceError as error:
+        messages.error(request, error.message)
+    return redirect("run", slug=slug, run_id=run_id)
+
+
+@login_required
+@require_POST
+def undo(request: HttpRequest, slug: str, run_id: str) -> HttpResponseBase:
+    """Undo a run that has ended (operators)."""
+    try:
+        access = access_or_404(request, slug, Role.OPERATOR)
+        undo_run(tenant=access.tenant, run_id=run_id, actor=actor_of(request))
+        messages.success(request, "The run is being undone, its last steps first.")
     except RoleRequired as error:
         return refused(request, error.message, error.status)
     except NotFound as error:

@@ -12,7 +12,17 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from orchestrator.api import bulk, errors, runs, server, signals, stats, workflows
+from orchestrator.api import (
+    bulk,
+    errors,
+    runs,
+    schedules,
+    server,
+    signals,
+    stats,
+    triggers,
+    workflows,
+)
 from orchestrator.api.schemas import Finding, ProblemDetails
 
 PREFIX = "api/v1/"
@@ -99,6 +109,8 @@ def _build() -> Api:
         bulk.router,
         runs.router,
         signals.router,
+        schedules.router,
+        triggers.router,
         stats.router,
         server.router,
     ):

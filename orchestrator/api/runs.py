@@ -20,6 +20,7 @@ from orchestrator.selectors.runs import access_run, list_runs, run_view, view
 from orchestrator.selectors.steps import graph_view, steps_page
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.runs import cancel_run, submit_run
+from orchestrator.services.undoing import undo_run
 
 router = Router(tags=["runs"])
 
@@ -190,4 +191,17 @@ def get_events(request: ApiRequest, run_id: str) -> HttpResponse:
 def cancel(request: ApiRequest, run_id: str) -> HttpResponse:
     """Nothing new starts, except `always` steps; what runs is asked to end, then cut off."""
     found = cancel_run(tenant=request.tenant, run_id=run_id, actor=request.actor)
+    return answer(run_view(tenant=request.tenant, run_id=found))
+
+
+@router.post(
+    "/runs/{run_id}/undo",
+    response=Run,
+    summary="Undo a run that has ended",
+    openapi_extra=documents.route(404, 409),
+)
+@door("runs:write")
+def undo(request: ApiRequest, run_id: str) -> HttpResponse:
+    """Once: the undo of every step that succeeded is called, last first; the run's state stays."""
+    found = undo_run(tenant=request.tenant, run_id=run_id, actor=request.actor)
     return answer(run_view(tenant=request.tenant, run_id=found))

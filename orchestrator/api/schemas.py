@@ -130,6 +130,8 @@ class Waiting(Schema):
         "repeat",
         "start_at",
         "concurrency",
+        "compensate",
+        "cache",
         "connections",
         "total_connections",
         "max_parallel",
@@ -147,6 +149,14 @@ class Parent(Schema):
 
     run_id: UUID
     step: str
+
+
+class UndoView(Schema):
+    """What became of undoing a run or a step; null where that has not been begun."""
+
+    state: Literal["running", "succeeded", "failed"]
+    error: Json
+    finished_at: datetime | None
 
 
 class Run(Schema):
@@ -170,7 +180,7 @@ class Run(Schema):
     waiting: Waiting | None
     deadline: datetime | None
     closing: Literal["cancel", "fail_fast", "timeout", "deadline", "upstream"] | None
-    undo: Json
+    undo: UndoView | None
     parent: Parent | None
 
 
@@ -187,6 +197,7 @@ class StepRun(Schema):
     trigger_rule: str
     state: StepStates
     reason: str | None
+    cached: bool
     attempt: int
     max_attempts: int
     repeats: int
@@ -200,7 +211,9 @@ class StepRun(Schema):
     finished_at: datetime | None
     worker: str | None
     child_run_id: UUID | None
-    undo: Json
+    progress: Json
+    heartbeat_at: datetime | None
+    undo: UndoView | None
 
 
 class Attempt(Schema):
@@ -238,6 +251,7 @@ class GraphNode(Schema):
     ready_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    undo: UndoView | None
 
 
 class Graph(Schema):
@@ -303,5 +317,6 @@ class QuotaView(Schema):
     max_steps: int
     max_payload_bytes: int
     max_bulk_lines: int
+    keep_outputs: bool
     suspended: bool
     use: QuotaUse

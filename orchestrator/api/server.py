@@ -72,6 +72,7 @@ def get_quota(request: ApiRequest) -> HttpResponse:
             "max_steps": quota.max_steps,
             "max_payload_bytes": quota.max_payload_bytes,
             "max_bulk_lines": MOST_LINES,
+            "keep_outputs": quota.keep_outputs,
             "suspended": request.tenant.suspended_at is not None,
             "use": {
                 "connections": load.in_use,

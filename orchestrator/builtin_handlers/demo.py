@@ -8,7 +8,7 @@ import asyncio
 import time
 import zlib
 
-from orchestrator.handlers import Abort, StepContext, handler
+from orchestrator.handlers import Abort, Continue, StepContext, handler
 
 FIRST_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Tony")
 THEMES = ("light", "dark")
@@ -120,6 +120,15 @@ async def ship(
     """Hand over to a carrier."""
     await asyncio.sleep(0.05)
     return {"order_id": order_id, "carrier": "express" if express else "standard"}
+
+
+@handler("demo.pickup_instead")
+async def pickup_instead(
+    ctx: StepContext, *, order_id: int | str, reason: str
+) -> dict[str, object]:
+    """What to do with an order that could not be shipped: it is fetched from the shop."""
+    await asyncio.sleep(0.02)
+    raise Continue({"order_id": order_id, "carrier": None, "pickup": True, "reason": reason})
 
 
 @handler("demo.notify")

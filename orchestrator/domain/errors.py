@@ -190,6 +190,30 @@ class StepNotFound(NotFound):
     code = "step_not_found"
 
 
+class ScheduleNotFound(NotFound):
+    """There is no such schedule."""
+
+    code = "schedule_not_found"
+
+
+class BackfillNotFound(NotFound):
+    """The schedule has no such backfill."""
+
+    code = "backfill_not_found"
+
+
+class TriggerNotFound(NotFound):
+    """There is no such trigger."""
+
+    code = "trigger_not_found"
+
+
+class HookRefused(Unauthorized):
+    """There is no such hook, or the request's signature or time is not right."""
+
+    code = "hook_refused"
+
+
 class TenantNotFound(NotFound):
     """There is no such tenant."""
 

@@ -1,15 +1,19 @@
-"""Control work: conditions of steps and outputs of runs, which need Python and no connection; and
-all of steps that call no handler (see `waits`)."""
+"""Control work: conditions and cache keys of steps, outputs of runs, which need Python and no
+connection; and all of steps that call no handler (see `waits`)."""
 
 from __future__ import annotations
 
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
 from orchestrator.executor import invoke, waits
 from orchestrator.executor.plans import Plan
 from orchestrator.executor.waits import Means
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Verdict
+
+LARGEST_KEY = 1024 * 1024
+"""Bytes of JSON that a cache's key may have."""
 
 
 def decide(plan: Plan, claimed: Claimed, means: Means) -> Verdict | Settled:
@@ -18,26 +22,47 @@ def decide(plan: Plan, claimed: Claimed, means: Means) -> Verdict | Settled:
         return _output(plan, claimed, means.max_bytes)
     if claimed.kind == "ended":
         return waits.ended(plan, claimed, means)
-    verdict = _condition(plan, claimed) if claimed.kind == "condition" else None
-    if verdict is not None:
-        return verdict
-    if plan.steps[claimed.ordinal].step.kind != "handler":
+    if claimed.kind == "again":
         return waits.begin(plan, claimed, means)
-    return Verdict(claimed, "ready")
+    verdict = _condition(plan, claimed)
+    if verdict.verdict == "ready" and plan.steps[claimed.ordinal].step.kind != "handler":
+        return waits.begin(plan, claimed, means)
+    return verdict
 
 
-def _condition(plan: Plan, claimed: Claimed) -> Verdict | None:
-    """What its `if` makes of a step; None: it goes on."""
+def _condition(plan: Plan, claimed: Claimed) -> Verdict:
+    """What its `if` and its cache's key make of a step; `ready`: it goes on."""
     step = plan.steps[claimed.ordinal].step
-    if step.condition is None:
-        return None
+    scope = invoke.scope(plan, claimed)
+    begun = claimed.kind == "begin"  # asked before: it makes the output of its cache key itself
     try:
-        holds = evaluate_condition(step.condition, invoke.scope(plan, claimed))
+        if (
+            not begun
+            and step.condition is not None
+            and not evaluate_condition(step.condition, scope)
+        ):
+            return Verdict(claimed, "skipped", "condition")
     except ExpressionFailed as error:
-        fault = invoke.Fault("expression", f"if: {error}", retry=False)
-        fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
-        return Verdict(claimed, "failed", invoke.describe(fault), fallback)
-    return None if holds else Verdict(claimed, "skipped", "condition")
+        return _failed(step, claimed, f"if: {error}")
+    if begun or step.cache is None:
+        return Verdict(claimed, "ready")
+    try:
+        key = step.cache.key.evaluate(scope)
+        jsonvalue.encode(key, max_bytes=LARGEST_KEY)
+    except (ExpressionFailed, jsonvalue.NotJson, jsonvalue.TooBig) as error:
+        return _failed(step, claimed, f"cache.key: {error}")
+    asked: dict[str, object] = {
+        "key": jsonvalue.fingerprint([step.kind, step.handler or step.workflow, key]),
+        "ttl_ms": max(1, round(step.cache.ttl.total_seconds() * 1000)),
+        "control": step.kind != "handler" or step.map is not None,
+    }
+    return Verdict(claimed, "cache", jsonvalue.encode(asked))
+
+
+def _failed(step: Step, claimed: Claimed, message: str) -> Verdict:
+    fault = invoke.Fault("expression", message, retry=False)
+    fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
+    return Verdict(claimed, "failed", invoke.describe(fault), fallback)
 
 
 def _output(plan: Plan, claimed: Claimed, max_bytes: int) -> Verdict:
@@ -49,7 +74,12 @@ def _output(plan: Plan, claimed: Claimed, max_bytes: int) -> Verdict:
     except ExpressionFailed as error:
         return Verdict(claimed, "error", _run_error("expression", f"output: {error}"))
     except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
-        return Verdict(claimed, "error", _run_error("invalid_output", f"output: {error}"))
+        return refused_output(claimed, f"output: {error}")
+
+
+def refused_output(claimed: Claimed, message: str) -> Verdict:
+    """The run's output cannot be kept: it fails."""
+    return Verdict(claimed, "error", _run_error("invalid_output", message))
 
 
 def _run_error(code: str, message: str) -> str:

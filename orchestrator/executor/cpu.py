@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import IO
 
 from orchestrator.executor.flights import Flight, Landing
@@ -36,6 +38,7 @@ class Helper:
         """Begin it; the process is started when there is none."""
         with self._lock:
             self._flight = flight
+            flight.pulse.at = math.inf  # until it has begun: a new process takes its time
             if self._process is None or self._process.poll() is not None:
                 self._spawn()
             assert flight.plan.spec is not None
@@ -52,6 +55,9 @@ class Helper:
                         "attempt": context.attempt,
                         "labels": context.labels,
                         "repetition": context.repetition,
+                        "uncertain": context.uncertain,
+                        "_part": context._part,
+                        "progress": context.progress,
                     },
                 }
             )
@@ -112,9 +118,25 @@ class Helper:
 
     def _read(self, process: subprocess.Popen[bytes], lines: IO[bytes]) -> None:
         for line in lines:
-            self._land(_result(json.loads(line)))
+            message = json.loads(line)
+            if message["word"] == "begun":
+                self._begun()
+            elif message["word"] == "beat":
+                self._beat(message["text"])
+            else:
+                self._land(_result(message))
         process.wait()
         self._land(HelperLost(f"its process ended with {process.returncode}"))
+
+    def _begun(self) -> None:
+        with self._lock:
+            if self._flight is not None:
+                self._flight.pulse.at = time.monotonic()
+
+    def _beat(self, text: str | None) -> None:
+        with self._lock:
+            if self._flight is not None:
+                self._flight.pulse.beat(text)
 
     def _land(self, result: object) -> None:
         with self._lock:
@@ -130,6 +152,8 @@ def _result(message: dict[str, object]) -> object:
     after = message.get("after_s")
     if word == "value":
         return Encoded(text)
+    if word == "continue":
+        return Encoded(text, continues=True)
     if word == "abort":
         return Abort(text)
     if word == "retry":

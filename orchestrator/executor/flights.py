@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from orchestrator.executor.plans import StepPlan
-from orchestrator.handlers import StepContext, Stop
+from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store.work import Claimed
 
 
@@ -24,14 +24,29 @@ class Flight:
     started: float = field(default_factory=time.monotonic)
     deadline: float = 0.0
     ending: str | None = None
-    """Why it was asked to end: timeout, cancel, drain."""
+    """Why it was asked to end: timeout, heartbeat_timeout, cancel, drain."""
     cut_at: float = 0.0
     """When it is cut off although it has not ended."""
     written: bool = False
     """Its outcome is written although its code still runs (a hold keeps its connection)."""
     seconds: float = 0.0
+    told: int = 0
+    """How many of its heartbeats are written."""
+    told_text: str | None = None
+    """The progress that is written."""
     handle: object = None
     """What its runner needs to stop it."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """Its handler's signs of life."""
+        return self.context._pulse
+
+    @property
+    def silent_at(self) -> float | None:
+        """When its silence will have lasted too long; None: it need not beat."""
+        allowed = self.plan.step.heartbeat
+        return None if allowed is None else self.pulse.at + allowed.total_seconds()
 
 
 class Landing:

@@ -11,7 +11,9 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
+from typing import IO
 from uuid import UUID
 
 import django
@@ -20,7 +22,75 @@ from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.retries import error_names
 from orchestrator.executor.lifeline import die_with_parent
-from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, StepContext, Stop, registry
+from orchestrator.handlers import (
+    Abort,
+    Continue,
+    Pulse,
+    Retry,
+    Skip,
+    Snooze,
+    StepContext,
+    Stop,
+    registry,
+)
+
+BEAT_EVERY_S = 0.05
+"""At most one heartbeat in so long goes over the pipe."""
+
+
+class Answers:
+    """The pipe to the worker: what became of steps, and their heartbeats before it."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._pulse: Pulse | None = None
+        self._told = 0
+        self._told_at = 0.0
+        self._beaten = threading.Event()
+        threading.Thread(target=self._report, name="heartbeats", daemon=True).start()
+
+    def pulse(self) -> Pulse:
+        """Signs of life of the next step, which begins now."""
+        with self._lock:
+            self._send({"word": "begun"})
+            self._told = 0
+            self._pulse = Pulse(self._notice)
+            return self._pulse
+
+    def end(self, message: dict[str, object]) -> None:
+        """The step has ended; its last heartbeat goes first."""
+        self._tell()
+        with self._lock:
+            self._pulse = None
+            self._send(message)
+
+    def _notice(self) -> None:
+        """A heartbeat: told at once, or with others a little later."""
+        if time.monotonic() - self._told_at >= BEAT_EVERY_S:
+            self._tell()
+        else:
+            self._beaten.set()
+
+    def _report(self) -> None:
+        while True:
+            self._beaten.wait()
+            time.sleep(BEAT_EVERY_S)
+            self._beaten.clear()
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            pulse = self._pulse
+            if pulse is None or pulse.count == self._told:
+                return
+            self._told = pulse.count
+            self._told_at = time.monotonic()
+            self._send({"word": "beat", "text": pulse.text})
+
+    def _send(self, message: dict[str, object]) -> None:
+        self._pipe.write(json.dumps(message).encode() + b"\n")
+        self._pipe.flush()
 
 
 def main() -> None:
@@ -32,9 +102,10 @@ def main() -> None:
     registry.load()
     steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(down, steps), daemon=True).start()
-    with os.fdopen(up, "wb", buffering=0) as answers:
+    with os.fdopen(up, "wb") as pipe:
+        answers = Answers(pipe)
         while (step := steps.get()) is not None:
-            answers.write(json.dumps(_run(*step)).encode() + b"\n")
+            answers.end(_run(*step, answers.pulse()))
 
 
 def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None]) -> None:
@@ -50,14 +121,14 @@ def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] |
     steps.put(None)
 
 
-def _run(message: dict[str, object], stop: Stop) -> dict[str, object]:
+def _run(message: dict[str, object], stop: Stop, pulse: Pulse) -> dict[str, object]:
     """Run one step; answers what became of it, in words that `cpu._result` reads."""
     spec = registry.get(str(message["run"]))
     facts, args = message["context"], message["args"]
     assert spec is not None
     assert isinstance(facts, dict)
     assert isinstance(args, dict)
-    context = StepContext(**{**facts, "run_id": UUID(facts["run_id"])}, _stop=stop)
+    context = StepContext(**{**facts, "run_id": UUID(facts["run_id"])}, _stop=stop, _pulse=pulse)
     try:
         value = spec.function(context, **args) if spec.takes_context else spec.function(**args)
         if inspect.iscoroutine(value):
@@ -68,8 +139,9 @@ def _run(message: dict[str, object], stop: Stop) -> dict[str, object]:
 
 
 def _describe(value: object) -> dict[str, object]:
+    word = "value"
     if isinstance(value, Continue):
-        value = value.value
+        word, value = "continue", value.value
     if isinstance(value, Abort):
         return {"word": "abort", "text": str(value)}
     if isinstance(value, Retry):
@@ -82,7 +154,7 @@ def _describe(value: object) -> dict[str, object]:
     if not isinstance(value, BaseException):
         try:
             return {
-                "word": "value",
+                "word": word,
                 "text": jsonvalue.encode(value, max_bytes=conf().payload_bytes),
             }
         except (jsonvalue.NotJson, jsonvalue.TooBig) as error:

@@ -10,6 +10,7 @@ from typing import cast
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.retries import backoff, error_names, may_retry
+from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze
 from orchestrator.store.work import Claimed, Completion
@@ -32,9 +33,14 @@ def scope(plan: Plan, claimed: Claimed) -> dict[str, object]:
     """What expressions see of a claim."""
     names = plan.steps[0].names
     steps: dict[str, object] = {}
+    own: dict[str, object] = {}
     for ordinal, state, output in zip(
         claimed.refs or (), claimed.states or (), claimed.outputs or (), strict=True
     ):
+        if ordinal == claimed.ordinal and claimed.batch in (COMPENSATION, UNDO):
+            root = "error" if claimed.batch == COMPENSATION else "output"
+            own[root] = jsonvalue.decode(output) if output is not None else None
+            continue
         value = jsonvalue.decode(output) if output is not None and state == "succeeded" else None
         steps[names[ordinal]] = {"output": value, "state": state}
     return {
@@ -43,6 +49,7 @@ def scope(plan: Plan, claimed: Claimed) -> dict[str, object]:
         "run": {"id": str(claimed.run_id), "labels": labels(claimed)},
         "tenant": {"slug": plan.tenant},
         "secrets": {},
+        **own,
     }
 
 
@@ -108,12 +115,15 @@ def conclude(
 
 
 class Encoded:
-    """A value that is JSON text already (it came from a helper process, which checked it)."""
+    """A value that is JSON text already (it came from a helper process, which checked it).
 
-    __slots__ = ("text",)
+    `continues`: it was inside a `Continue`."""
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("continues", "text")
+
+    def __init__(self, text: str, *, continues: bool = False) -> None:
         self.text = text
+        self.continues = continues
 
 
 class Reported(Exception):
@@ -163,7 +173,8 @@ def _retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
     if isinstance(error, Retry):
         return attempt < policy.max_attempts
     if isinstance(error, Fault):
-        names = error_names(TimeoutError) if error.code == "timeout" else error_names(type(error))
+        late = error.code in ("timeout", "heartbeat_timeout")
+        names = error_names(TimeoutError if late else type(error))
         return error.retry and may_retry(policy, attempt=attempt, error_names=names)
     names = error.names if isinstance(error, Reported) else error_names(type(error))
     return may_retry(policy, attempt=attempt, error_names=names)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import Definition, Step, load
+from orchestrator.domain.definition import Call, Definition, Step, load
+from orchestrator.domain.statuses import TriggerRule
+from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.handlers import HandlerSpec, Registry
 from orchestrator.store import Connection, plans
+from orchestrator.store.work import Claimed
 
 MAX_STEPS = 100_000
 
@@ -35,6 +38,15 @@ class Plan:
     tenant: str
     definition: Definition
     steps: tuple[StepPlan, ...]
+    calls: dict[tuple[int, int], StepPlan]
+    """What steps call besides their handlers (compensations, undos), by ordinal and batch, each as a
+    step of its own."""
+
+    def of(self, claimed: Claimed) -> StepPlan:
+        """What a claim runs."""
+        if claimed.batch in (COMPENSATION, UNDO):
+            return self.calls[claimed.ordinal, claimed.batch]
+        return self.steps[claimed.ordinal]
 
 
 class Plans:
@@ -49,6 +61,10 @@ class Plans:
         """A plan that `need` has fetched."""
         self._plans.move_to_end(version_id)
         return self._plans[version_id]
+
+    def find(self, version_id: int) -> Plan | None:
+        """A plan, if it is still here."""
+        return self._plans.get(version_id)
 
     def need(self, connection: Connection, version_ids: Iterable[int]) -> None:
         """Fetch those that are not here yet, in one statement."""
@@ -74,9 +90,43 @@ class Plans:
             handlers=self._registry.info,
         )
         names = tuple(step.name for step in definition.steps)
-        steps = []
+        calls = {}
         for step in definition.steps:
-            spec = self._registry.get(step.handler) if step.handler else None
-            kind = "cpu" if step.queue == "cpu" else spec.kind if spec else "blocking"
-            steps.append(StepPlan(step, spec, kind, step.timeout.total_seconds(), names))
-        return Plan(tenant, definition, tuple(steps))
+            if step.compensate is not None:
+                called = _as_step(step, step.compensate, step.trigger_rule)
+                calls[step.ordinal, COMPENSATION] = self._step(called, names)
+            if step.undo is not None:
+                called = _as_step(step, step.undo, TriggerRule.ALWAYS)
+                calls[step.ordinal, UNDO] = self._step(called, names)
+        steps = tuple(self._step(step, names) for step in definition.steps)
+        return Plan(tenant, definition, steps, calls)
+
+    def _step(self, step: Step, names: tuple[str, ...]) -> StepPlan:
+        spec = self._registry.get(step.handler) if step.handler else None
+        kind = "cpu" if step.queue == "cpu" else spec.kind if spec else "blocking"
+        return StepPlan(step, spec, kind, step.timeout.total_seconds(), names)
+
+
+def _as_step(step: Step, call: Call, rule: TriggerRule) -> Step:
+    """A compensation or undo as a step of its own: nothing but its handler, arguments and policy."""
+    return replace(
+        step,
+        kind="handler",
+        handler=call.handler,
+        args=call.args,
+        queue=call.queue,
+        timeout=call.timeout,
+        retry=call.retry,
+        needs=(step.ordinal, *call.needs),
+        needs_input=True,
+        secrets=call.secrets,
+        trigger_rule=rule,
+        condition=None,
+        heartbeat=None,
+        pool=None,
+        has_on_error_value=False,
+        on_error_value=None,
+        map=None,
+        cache=None,
+        repeat=None,
+    )

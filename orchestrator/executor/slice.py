@@ -17,13 +17,16 @@ from uuid import UUID
 import psycopg
 
 from orchestrator import dispatch
-from orchestrator.executor import control, invoke, repeating
+from orchestrator.domain.undo import UNDO
+from orchestrator.executor import control, invoke, payloads, repeating, saga
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
+from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.executor.waits import Means
-from orchestrator.handlers import StepContext, Stop
+from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import closing, work
+from orchestrator.store.payloads import PayloadUnreadable
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
@@ -39,6 +42,7 @@ ASYNC_SLACK_S = 0.1
 """A cancelled coroutine ends within a turn of its loop; after this its outcome is written without it."""
 STUCK_S = 2.0
 """Code that still runs so long after it was cut off makes its process retire."""
+TIMEOUTS = ("timeout", "heartbeat_timeout")
 LOST = '{"code":"lost","message":"The process that ran this step died 3 times.","type":null}'
 
 
@@ -53,6 +57,7 @@ class Slice:
         self.completions: list[Completion] = []
         self.verdicts: list[Verdict | Settled] = []
         self.released: list[Claimed] = []
+        self.heartbeats = Heartbeats(child)
         self.woke_at = 0.0
         self.polled_at = 0.0
         self.draining_since: float | None = None
@@ -71,6 +76,8 @@ class Slice:
     def _turn(self) -> bool:
         self._settle()
         self._watch()
+        if not self.heartbeats.flush(self.flights):
+            return True
         wanted = self._wanted()
         claimed = self._exchange(wanted)
         if claimed:
@@ -94,12 +101,13 @@ class Slice:
             if flight not in self.flights:
                 continue
             del self.flights[flight]
+            self.heartbeats.landed(flight)
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
             self.completions.append(self._conclude(flight, result))
 
     def _conclude(self, flight: Flight, result: object) -> Completion:
         claimed, seconds = flight.claimed, flight.seconds
-        if flight.ending == "timeout":
+        if flight.ending in TIMEOUTS:
             result = _timeout(flight)
         elif flight.ending == "drain" and isinstance(result, BaseException):
             return Completion(claimed, "ready", seconds, counts=False)
@@ -108,7 +116,7 @@ class Slice:
         if isinstance(result, HelperLost):
             fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
-        done = invoke.conclude(
+        done = saga.conclude(
             flight.plan,
             claimed,
             result,
@@ -126,6 +134,9 @@ class Slice:
         for flight in list(self.flights):
             if flight.ending is None and flight.deadline <= now:
                 self._end(flight, "timeout", now)
+            silent_at = flight.silent_at
+            if flight.ending is None and silent_at is not None and silent_at <= now:
+                self._end(flight, "heartbeat_timeout", now)
             if flight.cut_at and flight.cut_at <= now:
                 self._cut(flight, now)
         if not self.retiring and any(now - flight.cut_at > STUCK_S for flight in self.stuck):
@@ -140,14 +151,14 @@ class Slice:
         flight.ending = why
         flight.stop.asked = True
         kind = flight.plan.kind
-        if why == "timeout":
+        if why in TIMEOUTS:
             grace = ASYNC_SLACK_S if kind == "async" else 0.0
         else:
             grace = self.conf.grace_s
         flight.cut_at = now + grace
         if kind == "async":
             self.child.loop.cancel(flight)
-        elif kind == "cpu" and why != "timeout":
+        elif kind == "cpu" and why not in TIMEOUTS:
             self.child.helper.cancel(flight)
 
     def _cut(self, flight: Flight, now: float) -> None:
@@ -160,6 +171,7 @@ class Slice:
             self.child.threads.cut(flight)
         del self.flights[flight]
         self.stuck[flight] = None
+        self.heartbeats.landed(flight)
         flight.seconds = now - flight.started
         completion = self._conclude(flight, invoke.Fault("cancelled", "cut off", retry=False))
         completion.held = True
@@ -180,7 +192,7 @@ class Slice:
         now = time.monotonic()
         for flight in self.flights:
             late = closing_runs.get(flight.claimed.run_id)
-            if late is None or flight.ending is not None:
+            if late is None or flight.ending is not None or flight.claimed.batch == UNDO:
                 continue
             if flight.plan.step.trigger_rule != "always" or late:
                 self._end(flight, "cancel", now)
@@ -218,6 +230,8 @@ class Slice:
             if released:
                 work.unhold(connection, self.child.worker_id, released)
                 self.released = []
+            payloads.put_away(connection, self.child.plans, completions)
+            verdicts = self.verdicts = payloads.verdicts_put_away(connection, verdicts)
             late, claimed = work.exchange(
                 connection, self.child.worker_id, completions, verdicts, wanted
             )
@@ -226,6 +240,7 @@ class Slice:
                 logger.warning("%s late results were refused", len(late))
             self._poll()
             self.child.plans.need(connection, (c.version_id for c in claimed))
+            self.heartbeats.read(connection, claimed)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
             return []
@@ -282,10 +297,9 @@ class Slice:
             if claimed.kind != "step":
                 self._decide(plan, claimed)
                 continue
-            step = plan.steps[claimed.ordinal]
-            if claimed.lazy:
-                claimed = work.fetch_inputs(self.child.connection(), claimed, step.step.needs)
+            step = plan.of(claimed)
             try:
+                claimed = payloads.whole(self.child.connection(), claimed, step.step.needs)
                 args = invoke.arguments(plan, step, claimed)
             except invoke.Fault as fault:
                 self.completions.append(
@@ -307,7 +321,10 @@ class Slice:
         """Control work.  Where the database does not answer, it is taken up again after a second."""
         means = Means(self.child.connection, self.child.plans, self.conf.payload_bytes)
         try:
+            claimed = payloads.whole(self.child.connection(), claimed, ())
             self.verdicts.append(control.decide(plan, claimed, means))
+        except (payloads.Unreadable, PayloadUnreadable) as error:
+            logger.warning("control work is put off: %s", error)  # it is claimed again after 1 s
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
 
@@ -315,6 +332,7 @@ class Slice:
         self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
     ) -> Flight:
         stop = Stop()
+        part, uncertain = saga.part(claimed)
         context = StepContext(
             tenant=tenant,
             run_id=claimed.run_id,
@@ -323,7 +341,11 @@ class Slice:
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
             repetition=claimed.repeats + 1,
+            uncertain=uncertain,
+            _part=part,
+            progress=self.heartbeats.before(claimed),
             _stop=stop,
+            _pulse=Pulse(self.heartbeats.notice),
         )
         flight = Flight(claimed, step, context, stop, args)
         flight.deadline = flight.started + step.timeout_s
@@ -334,7 +356,9 @@ class Slice:
         patience = self.conf.poll_s
         now = time.monotonic()
         for flight in self.flights:
-            at = flight.cut_at if flight.ending is not None else flight.deadline
+            at = flight.cut_at
+            if flight.ending is None:
+                at = min(flight.deadline, flight.silent_at or flight.deadline)
             if at:
                 patience = min(patience, at - now)
         return max(0.001, patience)
@@ -358,6 +382,10 @@ class Slice:
 
 
 def _timeout(flight: Flight) -> invoke.Fault:
+    allowed = flight.plan.step.heartbeat
+    if flight.ending == "heartbeat_timeout" and allowed is not None:
+        silence = f"no heartbeat for {allowed.total_seconds():g} s"
+        return invoke.Fault("heartbeat_timeout", silence, retry=True)
     return invoke.Fault(
         "timeout", f"the attempt took longer than {flight.plan.timeout_s:g} s", retry=True
     )

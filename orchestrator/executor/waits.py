@@ -18,7 +18,7 @@ from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.executor import invoke, repeating
 from orchestrator.executor.plans import Plan, Plans, StepPlan
-from orchestrator.store import Connection, waits
+from orchestrator.store import Connection, payloads, waits
 from orchestrator.store.settling import NewChild, Settled
 from orchestrator.store.waits import Facts
 from orchestrator.store.work import Claimed
@@ -66,8 +66,12 @@ def ended(plan: Plan, claimed: Claimed, means: Means) -> Settled:
         return _unsuccessful(step, claimed, facts, facts.error)
     output = facts.output or "null"
     try:
-        again = repeating.goes_on(
-            step.step, claimed, output, repeats=facts.repeats, tenant=plan.tenant
+        again = step.step.repeat is not None and repeating.goes_on(
+            step.step,
+            claimed,
+            payloads.resolve(means.connect(), [output])[0] or "null",
+            repeats=facts.repeats,
+            tenant=plan.tenant,
         )
     except invoke.Fault as fault:
         return _failed(step, claimed, facts, fault)
@@ -109,7 +113,7 @@ def _child(
     assert step.step.workflow is not None
     if facts.depth >= DEEPEST:
         raise invoke.Fault("error", f"child runs nest at most {DEEPEST} deep", retry=False)
-    args = _input(plan, step, claimed, facts, means.max_bytes)
+    args = _input(plan, step, claimed, facts, means)
     found = waits.child_version(
         means.connect(), tenant_id=claimed.tenant_id, name=step.step.workflow
     )
@@ -129,12 +133,12 @@ def _child(
     return args, _new_child(definition, version_id, args, value, plan.tenant, claimed)
 
 
-def _input(plan: Plan, step: StepPlan, claimed: Claimed, facts: Facts, max_bytes: int) -> str:
+def _input(plan: Plan, step: StepPlan, claimed: Claimed, facts: Facts, means: Means) -> str:
     if facts.args is not None:
-        return facts.args
+        return payloads.resolve(means.connect(), [facts.args])[0] or "{}"
     try:
         value = step.step.args.evaluate(invoke.scope(plan, claimed))
-        return jsonvalue.encode(value, max_bytes=max_bytes)
+        return jsonvalue.encode(value, max_bytes=means.max_bytes)
     except ExpressionFailed as error:
         raise invoke.Fault("expression", str(error), retry=False) from None
     except (jsonvalue.NotJson, jsonvalue.TooBig) as error:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0021_names"),
+        ("orchestrator", "0061_saga_keys"),
         ("tenants", "0002_names"),
     ]
 

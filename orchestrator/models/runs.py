@@ -63,12 +63,20 @@ class Run(models.Model):
     max_parallel = models.IntegerField(null=True)
     active_count = models.IntegerField(db_default=0)
     """Connections held; kept only where `max_parallel` is set."""
+    outputs_dropped_at = models.DateTimeField(null=True)
+    """When its steps' outputs were dropped, since nobody needed them any more."""
     step_count = models.IntegerField()
     open_count = models.IntegerField()
     succeeded_count = models.IntegerField(db_default=0)
     failed_count = models.IntegerField(db_default=0)
     skipped_count = models.IntegerField(db_default=0)
     cancelled_count = models.IntegerField(db_default=0)
+    undo_state = models.TextField(null=True)
+    """Of undoing its steps, once that has begun: running, succeeded or failed."""
+    undo_error = models.TextField(null=True)
+    undo_finished_at = models.DateTimeField(null=True)
+    undo_open = models.IntegerField(db_default=0)
+    """Its rows of batch -2 (undos, and what only passes their order on) that have not ended."""
 
     class Meta:
         db_table = "run"
@@ -82,6 +90,16 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(open_count__gte=0, active_count__gte=0), name="run_counts"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(undo_state__isnull=True, undo_open=0)
+                | models.Q(undo_state="running", undo_open__gte=0, undo_finished_at__isnull=True)
+                | models.Q(
+                    undo_state__in=("succeeded", "failed"),
+                    undo_open=0,
+                    undo_finished_at__isnull=False,
+                ),
+                name="run_undo",
             ),
         )
         indexes = (
@@ -183,6 +201,8 @@ class StepRun(models.Model):
     attempts = models.IntegerField(db_default=0)
     """Attempts counted so far (losses and give-backs are not)."""
     losses = models.SmallIntegerField(db_default=0)
+    extra_attempts = models.SmallIntegerField(db_default=0)
+    """Attempts that its compensation granted beyond the policy's."""
     worker_id = models.IntegerField(null=True)
     charged_s = models.FloatField(db_default=0.0)
     """Worker-seconds charged to the tenant's virtual time for the present attempt."""

@@ -53,6 +53,8 @@ class WorkflowVersion(models.Model):
     """How many of its runs with one key may run at once; null where it has no `concurrency`."""
     on_conflict = models.TextField(null=True)
     """What becomes of one more: queue, cancel_oldest or reject."""
+    has_undo = models.BooleanField(default=False, db_default=False)
+    """Whether some step can be undone: then its runs' outputs are needed after their end."""
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.TextField(blank=True, default="")
 
@@ -100,3 +102,25 @@ class VersionStep(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class VersionCall(models.Model):
+    """A handler that a step calls besides its own: its compensation (batch -1) or undo (batch -2)."""
+
+    pk = models.CompositePrimaryKey("version", "ordinal", "batch")
+    version = models.ForeignKey(
+        WorkflowVersion, models.CASCADE, related_name="calls", db_index=False
+    )
+    ordinal = models.IntegerField()
+    batch = models.IntegerField()
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+", db_index=False)
+    handler_id = models.IntegerField()
+    queue = models.TextField()
+    needs = ArrayField(models.IntegerField())
+    """Steps whose outputs its arguments refer to, and the step itself."""
+
+    class Meta:
+        db_table = "version_call"
+
+    def __str__(self) -> str:
+        return f"{self.version_id}/{self.ordinal}/{self.batch}"

@@ -35,7 +35,7 @@ def attempts_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> list[dict
     ordinal = version_graph(run.version_id).ordinals.get(name)
     if ordinal is None:
         raise StepNotFound(step=name)
-    events = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal)
+    events = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal, batch=0)
     return pair(events.order_by("seq"))
 
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from orchestrator.domain import jsonvalue
+from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Event
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_number, unseal_number
-from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.payloads import Payload, payload
 from orchestrator.selectors.runs import access_run
 from orchestrator.selectors.versions import version_graph
 from tenants.models import Tenant
 
 CURSOR = "events"
+
+
+CALLS = {COMPENSATION: "compensate", UNDO: "undo"}
+
+
+def _data(event: Event) -> Payload | dict[str, object] | None:
+    """The event's data; `compensate` or `undo` is true where it is not about the step itself."""
+    if event.batch not in CALLS:
+        return payload(event.data)
+    known = jsonvalue.decode(event.data) if event.data is not None else {}
+    assert isinstance(known, dict)
+    return {**known, CALLS[event.batch]: True}
 
 
 def events_page(
@@ -39,7 +53,7 @@ def events_page(
             "index": None,
             "attempt": event.attempt,
             "actor": event.actor,
-            "data": payload(event.data),
+            "data": _data(event),
         }
         for event in found
     ]

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.times import format_time
+from orchestrator.store import payloads
 
 
 class Payload:
-    """A stored JSON text.  `text` is it, `value` what it says."""
+    """A stored JSON text.  `text` is it, `value` what it says; a large one is fetched when asked for."""
 
-    __slots__ = ("text",)
+    __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self._text = text
 
     def __repr__(self) -> str:
-        return f"Payload({self.text[:60]!r})"
+        return f"Payload({self._text[:60]!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Payload) and self.text == other.text
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        if payloads.MARK in self._text:
+            fetch([self])
+        return self._text
 
     @property
     def value(self) -> object:
@@ -39,6 +49,16 @@ def payload(text: str | None) -> Payload | None:
     return None if text is None else Payload(text)
 
 
+def fetch(found: Sequence[Payload]) -> None:
+    """Fetch the large ones of these that are not there yet, together."""
+    large = [one for one in found if payloads.MARK in one._text]
+    if large:
+        texts = payloads.resolve(store.connection(), [one._text for one in large])
+        for one, text in zip(large, texts, strict=True):
+            assert text is not None
+            one._text = text
+
+
 # No text that we keep holds U+0000, so a string that begins with it is a mark of ours.  In encoded
 # JSON a user's backslash is always doubled, so `"\u0000…` cannot come from anything else.
 _MARK = re.compile(r'"\\u0000([0-9]+)"')
@@ -49,13 +69,13 @@ class _Encoder(json.JSONEncoder):
 
     def __init__(self) -> None:
         super().__init__(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        self.pieces: list[str] = []
+        self.pieces: list[Payload] = []
 
     def default(self, o: object) -> object:
         if isinstance(o, datetime):
             return format_time(o)
         if isinstance(o, Payload):
-            self.pieces.append(o.text)
+            self.pieces.append(o)
             return f"\0{len(self.pieces) - 1}"
         if isinstance(o, UUID):
             return str(o)
@@ -68,4 +88,5 @@ def render(value: object) -> str:
     text = encoder.encode(value)
     if not encoder.pieces:
         return text
-    return _MARK.sub(lambda found: encoder.pieces[int(found[1])], text)
+    fetch(encoder.pieces)
+    return _MARK.sub(lambda found: encoder.pieces[int(found[1])].text, text)

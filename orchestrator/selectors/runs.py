@@ -13,6 +13,7 @@ from orchestrator.domain.errors import RunNotFound
 from orchestrator.models import Run
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_moment, unseal_moment
 from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.undoing import undo_view
 from orchestrator.selectors.waits import run_waiting
 from orchestrator.store import run_rows
 from tenants.models import Tenant
@@ -141,7 +142,7 @@ def view(row: RunRow) -> dict[str, object]:
         "waiting": run_waiting(row),
         "deadline": row.deadline_at,
         "closing": row.closing if row.finished_at is None else None,
-        "undo": None,
+        "undo": undo_view(row.undo_state, row.undo_error, row.undo_finished_at),
         "parent": _parent(row),
     }
 

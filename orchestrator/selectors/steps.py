@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.db.models import QuerySet
+
+from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Run, StepRun, Worker
+from orchestrator.selectors.heartbeats import SILENT, last_beats
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
+from orchestrator.selectors.undoing import step_undos
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from orchestrator.selectors.waiting import explain
 from tenants.models import Tenant
 
 CURSOR = "steps"
+CALLS = (COMPENSATION, UNDO)
+"""Batches that are no steps; what became of them is told with their step."""
 
 
 def steps_page(
@@ -30,7 +37,7 @@ def steps_page(
     Raises RunNotFound, InvalidCursor."""
     run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk).order_by("ordinal", "batch")
+    rows = _rows(tenant, run.pk).order_by("ordinal", "batch")
     if step is not None:
         rows = rows.filter(ordinal=graph.ordinals.get(step, -1))
     if state is not None:
@@ -41,18 +48,26 @@ def steps_page(
     more = len(found) > limit
     found = found[:limit]
     next_cursor = seal_number(CURSOR, found[-1].ordinal) if more else None
-    return Page(_views(tenant, found, graph), next_cursor)
+    return Page(_views(tenant, run, found, graph), next_cursor)
 
 
 def steps_view(*, tenant: Tenant, run_id: UUID | str) -> list[dict[str, object]]:
     """All StepRuns of a run, in definition order.  Raises RunNotFound."""
     run = access_run(tenant=tenant, run_id=run_id)
-    rows = list(StepRun.objects.filter(tenant=tenant, run_id=run.pk).order_by("ordinal", "batch"))
-    return _views(tenant, rows, version_graph(run.version_id))
+    rows = list(_rows(tenant, run.pk).order_by("ordinal", "batch"))
+    return _views(tenant, run, rows, version_graph(run.version_id))
 
 
-def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list[dict[str, object]]:
+def _rows(tenant: Tenant, run_id: UUID) -> QuerySet[StepRun]:
+    return StepRun.objects.filter(tenant=tenant, run_id=run_id).exclude(batch__in=CALLS)
+
+
+def _views(
+    tenant: Tenant, run: Run, rows: Sequence[StepRun], graph: VersionGraph
+) -> list[dict[str, object]]:
+    undos = step_undos(tenant=tenant, run=run, ordinals=[row.ordinal for row in rows])
     waiting = explain(tenant=tenant, steps=rows)
+    beats = last_beats(rows)
     workers = worker_names({row.worker_id for row in rows if row.worker_id is not None})
     return [
         {
@@ -64,9 +79,10 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "queue": row.queue,
             "trigger_rule": row.rule,
             "state": row.state,
-            "reason": row.reason,
+            "reason": row.reason if row.state == "skipped" else None,
+            "cached": row.state == "succeeded" and row.reason == "cached",
             "attempt": row.attempts + (row.state == "running"),
-            "max_attempts": graph.steps[row.ordinal].max_attempts,
+            "max_attempts": graph.steps[row.ordinal].max_attempts + row.extra_attempts,
             "repeats": row.repeats,
             "output": payload(row.output),
             "error": payload(row.error),
@@ -78,7 +94,9 @@ def _views(tenant: Tenant, rows: Sequence[StepRun], graph: VersionGraph) -> list
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
             "child_run_id": _child(graph, row),
-            "undo": None,
+            "progress": beats.get((row.ordinal, row.batch), SILENT).progress,
+            "heartbeat_at": beats.get((row.ordinal, row.batch), SILENT).at,
+            "undo": undos.get(row.ordinal),
         }
         for row in rows
     ]
@@ -91,7 +109,7 @@ def _child(graph: VersionGraph, row: StepRun) -> str | None:
 
 def step_states(*, tenant: Tenant, run_id: UUID) -> list[str]:
     """The states of a run's step runs, in definition order: little, even of a large run."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id).order_by("ordinal", "batch")
+    rows = _rows(tenant, run_id).order_by("ordinal", "batch")
     return list(rows.values_list("state", flat=True))
 
 
@@ -99,7 +117,7 @@ def begun_steps(
     *, tenant: Tenant, run_id: UUID, version_id: int, limit: int
 ) -> tuple[list[dict[str, object]], int]:
     """The first `limit` step runs that were ready, with their times, and how many there are in all."""
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run_id, ready_at__isnull=False)
+    rows = _rows(tenant, run_id).filter(ready_at__isnull=False)
     graph = version_graph(version_id)
     found = rows.order_by("ready_at", "ordinal", "batch")[:limit].values_list(
         "ordinal", "state", "ready_at", "started_at", "finished_at"
@@ -122,13 +140,14 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
     Raises RunNotFound."""
     run: Run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
-    rows = StepRun.objects.filter(tenant=tenant, run_id=run.pk).values_list(
-        "ordinal", "state", "attempts", "ready_at", "started_at", "finished_at"
+    rows = _rows(tenant, run.pk).values_list(
+        "ordinal", "state", "attempts", "extra_attempts", "ready_at", "started_at", "finished_at"
     )
     states = {row[0]: row[1:] for row in rows.order_by("ordinal")}
+    undos = step_undos(tenant=tenant, run=run, ordinals=list(states))
     nodes = []
     for step in graph.steps:
-        state, attempts, ready_at, started_at, finished_at = states[step.ordinal]
+        state, attempts, extra, ready_at, started_at, finished_at = states[step.ordinal]
         nodes.append(
             {
                 "name": step.name,
@@ -137,10 +156,11 @@ def graph_view(*, tenant: Tenant, run_id: UUID | str) -> dict[str, object]:
                 "trigger_rule": step.rule,
                 "state": state,
                 "attempt": attempts + (state == "running"),
-                "max_attempts": step.max_attempts,
+                "max_attempts": step.max_attempts + extra,
                 "ready_at": ready_at,
                 "started_at": started_at,
                 "finished_at": finished_at,
+                "undo": undos.get(step.ordinal),
             }
         )
     edges = [

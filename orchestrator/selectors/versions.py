@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, Q
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import ConcurrencySpec
+from orchestrator.domain.definition import ConcurrencySpec, load
 from orchestrator.domain.definition.policies import read_concurrency
 from orchestrator.domain.definition.reader import Reader
 from orchestrator.domain.schemas import Validator, compile_schema
@@ -30,6 +30,9 @@ class StepInfo:
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
+    compensate: str | None = None
+    undo: str | None = None
+    undo_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class VersionGraph:
 @lru_cache(maxsize=128)
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
-    kinds = _kinds(version_id)
+    document = _document(version_id)
+    kinds, calls = _kinds(document), _calls(document)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
@@ -59,17 +63,38 @@ def version_graph(version_id: int) -> VersionGraph:
     )
     steps = tuple(
         StepInfo(
-            ordinal, name, _handler(*kinds[name]), *kinds[name], rule, max_attempts, tuple(parents)
+            ordinal,
+            name,
+            _handler(*kinds[name]),
+            *kinds[name],
+            rule,
+            max_attempts,
+            tuple(parents),
+            **calls.get(name, {}),
         )
         for ordinal, name, rule, max_attempts, parents in rows
     )
     return VersionGraph(steps, {step.name: step.ordinal for step in steps})
 
 
-def _kinds(version_id: int) -> dict[str, tuple[str, str]]:
+def _calls(document: dict[str, object]) -> dict[str, dict[str, Any]]:
+    """Of the steps that have them, the handlers of their compensation and undo."""
+    if not any("compensate" in step or "undo" in step for step in _steps(document)):
+        return {}
+    return {
+        step.name: {
+            "compensate": step.compensate.handler if step.compensate else None,
+            "undo": step.undo.handler if step.undo else None,
+            "undo_attempts": step.undo.retry.max_attempts if step.undo else 0,
+        }
+        for step in load(document).steps
+    }
+
+
+def _kinds(document: dict[str, object]) -> dict[str, tuple[str, str]]:
     """By name, what each step does: its kind, and what that key of it says."""
     found: dict[str, tuple[str, str]] = {}
-    for step in _steps(_document(version_id)):
+    for step in _steps(document):
         kind = next(kind for kind in ("handler", "workflow", "signal", "sleep") if kind in step)
         found[step["name"]] = (kind, str(step[kind]))
     return found

@@ -101,6 +101,12 @@ def _shape(
 def _timer(step: StepRun) -> dict[str, object]:
     """A retry's or snooze's wait.  While it lasts, `charged_s` keeps its length."""
     reason = step.wait_reason or "retry"
+    if reason == "compensate":
+        detail = "It has failed; its compensation decides whether it goes on, is tried once more or stays so."
+        return _shape(reason, step.started_at, None, detail)
+    if reason == "cache":
+        detail = "Another step makes the output of its cache key; it takes that when it is there."
+        return _shape(reason, step.ready_at, None, detail)
     if step.due_at is None:
         detail = "The code of the attempt before has not ended yet; the delay begins when it has."
         return _shape(reason, step.started_at, None, detail)

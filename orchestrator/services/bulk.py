@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
     Problem,
     WorkflowNotFound,
 )
-from orchestrator.services.runs import check_open, replayed
+from orchestrator.services.runs import check_open, check_size, replayed
 from orchestrator.services.submissions import asked_version, check_key, read_submission
 from orchestrator.services.submitting import new_run, refused
 from orchestrator.store import submissions
@@ -172,8 +172,9 @@ def _prepare(tenant: Tenant, line: _Line) -> None:
             key=line.key,
             fingerprint=line.fingerprint,
         )
+        check_size(tenant, line.new.input)
     except MillraceError as error:
-        line.error = error
+        line.new, line.error = None, error
 
 
 def _submit(tenant: Tenant, lines: Sequence[_Line], actor: Actor) -> None:

@@ -7,13 +7,15 @@ import time
 
 from orchestrator import dispatch
 from orchestrator.conf import Conf
-from orchestrator.store import Connection, clock, workers
+from orchestrator.store import Connection, clock, payloads, schedules, workers
 
 logger = logging.getLogger(__name__)
 
 SURE_AFTER_S = 1.0
 DAYS_AHEAD = 3
 FORGET_AT_ONCE = 500
+MOST_CACHED = 10_000
+"""Outputs that a tenant may keep under keys; the first to expire go first."""
 
 
 class Reaper:
@@ -51,9 +53,16 @@ def reconcile(connection: Connection) -> int:
 
 
 def retain(connection: Connection, conf: Conf) -> int:
-    """Make the partitions of the coming days, drop old ones, forget old runs."""
-    changed = clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
+    """Make the partitions of the coming days, drop old ones, forget old runs and what they kept."""
+    changed = clock.trim_caches(connection, most=MOST_CACHED)
+    changed += clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
     changed += clock.drop_partitions(connection, days=conf.event_days)
     while forgotten := clock.forget_runs(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += forgotten
+    while swept := payloads.sweep(connection, limit=FORGET_AT_ONCE):
+        changed += swept
+    while gone := schedules.forget_fires(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
+    while gone := schedules.forget_deliveries(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
     return changed

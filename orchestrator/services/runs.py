@@ -15,6 +15,7 @@ from orchestrator.domain.errors import (
     IdempotencyMismatch,
     StateConflict,
     TenantSuspended,
+    TooLarge,
     WorkflowNotFound,
 )
 from orchestrator.domain.statuses import TERMINAL_RUN, RunState
@@ -24,6 +25,7 @@ from orchestrator.services.submissions import asked_version, check_key, read_sub
 from orchestrator.services.submitting import new_run, refused
 from orchestrator.store import closing, submissions
 from orchestrator.store.gathering import submit_gathered
+from orchestrator.store.payloads import is_large
 from orchestrator.store.submit import NewRun, submit
 from tenants.actors import Actor
 from tenants.models import Tenant
@@ -45,8 +47,9 @@ def submit_run(
 ) -> Submitted:
     """Make a run of the tenant's workflow; `body` is the decoded JSON of the submission.
 
-    Raises WorkflowNotFound, IdempotencyMismatch, InvalidRequest, InvalidInput, TenantSuspended,
-    StateConflict (archived), ConcurrencyConflict.  One statement reads and one writes: it is a transaction by itself."""
+    Raises WorkflowNotFound, IdempotencyMismatch, InvalidRequest, InvalidInput, TooLarge,
+    TenantSuspended, StateConflict (archived), ConcurrencyConflict.  One statement reads and one
+    writes: it is a transaction by itself."""
     if key is not None:
         check_key(key)
     connection = store.connection()
@@ -68,7 +71,8 @@ def submit_run(
         key=key,
         fingerprint=fingerprint,
     )
-    if transaction.get_connection().in_atomic_block:
+    check_size(tenant, new.input)
+    if transaction.get_connection().in_atomic_block or is_large(new.input):
         made = submit(connection, tenant_id=tenant.pk, runs=[new], actor=str(actor))
     else:
         made = submit_gathered(connection, tenant_id=tenant.pk, run=new, actor=str(actor))
@@ -121,6 +125,9 @@ def _row(
         closing=None,
         start_at=new.start_at,
         held=held,
+        undo_state=None,
+        undo_error=None,
+        undo_finished_at=None,
     )
 
 
@@ -129,6 +136,12 @@ def replayed(known: submissions.KnownKey, fingerprint: str | None) -> UUID:
     if known.fingerprint != fingerprint:
         raise IdempotencyMismatch(run_id=known.run_id)
     return known.run_id
+
+
+def check_size(tenant: Tenant, text: str) -> None:
+    """Whether an input (JSON text) is one that the tenant may keep.  Raises TooLarge."""
+    if is_large(text) and len(text.encode()) > (limit := tenant.quota.max_payload_bytes):
+        raise TooLarge(f"The input is larger than {limit:,} bytes of JSON.", limit=limit)
 
 
 def check_open(tenant: Tenant, target: submissions.Target) -> None:
@@ -156,7 +169,10 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
     if closed:
         record(tenant=tenant, actor=actor, action="run.cancel", target=str(run.pk))
     else:
-        run.refresh_from_db(fields=["state"])
+        run.refresh_from_db(fields=["state", "undo_state"])
         if run.state in TERMINAL_RUN:
             raise StateConflict(state=run.state, action="cancel")
+        if run.undo_state is not None:
+            message = "The run has failed and is being undone; that cannot be cancelled."
+            raise StateConflict(message, state=run.state, action="cancel")
     return run.pk

@@ -62,7 +62,7 @@ def read_submission(
     raw = reader.mapping(body, "", (*FIELDS, *beside))
     if raw is None:
         raise InvalidRequest(problems=reader.problems)
-    labels = _labels(reader, raw)
+    labels = read_labels(reader, raw)
     priority = None
     if "priority" in raw:
         priority = reader.integer(raw, "", "priority", 0, least=0, most=9)
@@ -81,7 +81,8 @@ def read_submission(
     return Submission(given, labels, priority, deadline_at, start_at)
 
 
-def _labels(reader: Reader, raw: Raw) -> str:
+def read_labels(reader: Reader, raw: Raw) -> str:
+    """The key `labels` as JSON text."""
     labels = raw.get("labels", {})
     if not isinstance(labels, dict):
         reader.note("/labels", "must be an object of texts", "wrong_type")

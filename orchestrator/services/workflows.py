@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,11 +11,12 @@ from django.db.models.functions import Now
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import Definition, Step, parse_definition
+from orchestrator.domain.definition import Call, Definition, Step, parse_definition
+from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Handler, Workflow, WorkflowVersion
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.handlers import known_handlers
-from orchestrator.store.version_steps import StepRow, insert_steps
+from orchestrator.store.version_steps import CallRow, StepRow, insert_calls, insert_steps
 from tenants.actors import Actor
 from tenants.models import Quota, Tenant
 from tenants.services import record
@@ -117,12 +118,40 @@ def _insert(
         output_needs=None if definition.output is None else list(definition.output_needs),
         concurrency_limit=None if definition.concurrency is None else definition.concurrency.limit,
         on_conflict=None if definition.concurrency is None else definition.concurrency.on_conflict,
+        has_undo=any(step.undo is not None for step in definition.steps),
         created_by=str(actor),
     )
-    ids = _handler_ids({step.handler for step in definition.steps if step.handler is not None})
+    calls = list(_calls(definition))
+    names = {step.handler for step in definition.steps if step.handler is not None}
+    ids = _handler_ids(names | {call.handler for _, _, call in calls})
     insert_steps(
         store.connection(), (_row(tenant, version, step, ids) for step in definition.steps)
     )
+    if calls:
+        insert_calls(
+            store.connection(),
+            (
+                CallRow(
+                    version_id=version.pk,
+                    ordinal=step.ordinal,
+                    batch=batch,
+                    tenant_id=tenant.pk,
+                    handler_id=ids[call.handler],
+                    queue=call.queue,
+                    needs=[step.ordinal, *call.needs],
+                )
+                for step, batch, call in calls
+            ),
+        )
+
+
+def _calls(definition: Definition) -> Iterator[tuple[Step, int, Call]]:
+    """What the steps call besides their handlers, with its batch."""
+    for step in definition.steps:
+        if step.compensate is not None:
+            yield step, COMPENSATION, step.compensate
+        if step.undo is not None:
+            yield step, UNDO, step.undo
 
 
 def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, int]) -> StepRow:
@@ -138,7 +167,7 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None or step.kind != "handler",
+        control=step.condition is not None or step.cache is not None or step.kind != "handler",
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
     )

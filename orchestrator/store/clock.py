@@ -18,6 +18,21 @@ def expire(connection: Connection, *, limit: int = 200) -> int:
     return _number(connection, "SELECT engine_expire(%s::int)", limit)
 
 
+def tend_caches(connection: Connection, *, limit: int = 1000) -> int:
+    """Remove expired outputs, and settle keys whose waiting steps nobody serves; how much changed."""
+    return _number(connection, "SELECT engine_cache_tend(%s::int)", limit)
+
+
+def trim_caches(connection: Connection, *, most: int) -> int:
+    """Remove what a tenant keeps beyond so many outputs; answers how many."""
+    return _number(connection, "SELECT engine_cache_trim(%s::int)", most)
+
+
+def drop_outputs(connection: Connection, *, limit: int = 20) -> int:
+    """Drop the steps' outputs of runs that nobody needs any more; answers of how many runs."""
+    return _number(connection, "SELECT engine_drop_outputs(%s::int)", limit)
+
+
 def unserved(connection: Connection, *, lease_s: float) -> list[str]:
     """Set aside steps that no live worker can run, take back those that one can; queues to wake."""
     return _texts(connection, "SELECT engine_unserved(%s::float8)", lease_s)

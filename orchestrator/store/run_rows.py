@@ -46,6 +46,9 @@ class RunRow:
     finished_at: datetime | None
     deadline_at: datetime | None
     closing: str | None
+    undo_state: str | None
+    undo_error: str | None
+    undo_finished_at: datetime | None
     start_at: datetime | None = None
     held: str | None = None
     parent_id: UUID | None = None

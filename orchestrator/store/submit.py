@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from orchestrator.store import payloads
 from orchestrator.store.connect import Connection
 
 T = TypeVar("T")
@@ -60,14 +61,40 @@ class Submitted:
 def submit(
     connection: Connection, *, tenant_id: int, runs: Sequence[NewRun], actor: str | None
 ) -> Submitted:
-    """Make the runs inside the caller's transaction, under the tenant's mutex."""
+    """Make the runs inside the caller's transaction, or one of their own, under the tenant's mutex."""
+    large = {
+        run.id: placed
+        for run in runs
+        if payloads.is_large(run.input)
+        and (placed := payloads.place(connection, tenant_id=tenant_id, text=run.input))
+    }
+    if not large:
+        return _submit(connection, tenant_id, runs, [run.input for run in runs], actor)
+    inputs = [large[run.id].reference if run.id in large else run.input for run in runs]
+    with connection.transaction():
+        made = _submit(connection, tenant_id, runs, inputs, actor)
+        for run, result in zip(runs, made.results, strict=True):
+            if run.id in large and run.id == result.run_id and result.held != "reject":
+                payloads.insert(
+                    connection, large[run.id], tenant_id=tenant_id, run_id=run.id, limited=False
+                )
+    return made
+
+
+def _submit(
+    connection: Connection,
+    tenant_id: int,
+    runs: Sequence[NewRun],
+    inputs: Sequence[str],
+    actor: str | None,
+) -> Submitted:
     rows = connection.execute(
         SUBMIT,
         (
             tenant_id,
             [run.id for run in runs],
             [run.version_id for run in runs],
-            [run.input for run in runs],
+            list(inputs),
             [run.labels for run in runs],
             [run.priority for run in runs],
             [run.deadline_at for run in runs],

@@ -32,6 +32,30 @@ class StepRow(NamedTuple):
     fallback: str | None
 
 
+COPY_CALLS = """
+COPY version_call (version_id, ordinal, batch, tenant_id, handler_id, queue, needs) FROM STDIN
+"""
+
+
+class CallRow(NamedTuple):
+    """A step's compensation or undo, as `models.VersionCall` describes it, in the columns' order."""
+
+    version_id: int
+    ordinal: int
+    batch: int
+    tenant_id: int
+    handler_id: int
+    queue: str
+    needs: list[int]
+
+
+def insert_calls(connection: Connection, rows: Iterable[CallRow]) -> None:
+    """Store what steps call besides their handlers, inside the caller's transaction."""
+    with connection.cursor() as cursor, cursor.copy(COPY_CALLS) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
 def insert_steps(connection: Connection, rows: Iterable[StepRow]) -> None:
     """Store the steps, inside the caller's transaction."""
     with connection.cursor() as cursor, cursor.copy(COPY) as copy:

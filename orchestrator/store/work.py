@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import args_row
 
+from orchestrator.domain.undo import COMPENSATION
 from orchestrator.store.connect import Connection
 from orchestrator.store.settling import SETTLE, Settled, settled_arrays
 
@@ -29,10 +30,14 @@ INPUTS = """
 SELECT r.input, n.refs, n.states, n.outputs
   FROM run r
   LEFT JOIN LATERAL (
-      SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs
+      -- as engine_claim gives them: of a compensation's own step its attempt and error
+      SELECT array_agg(p.ordinal) AS refs,
+             array_agg(CASE WHEN p.ordinal = %(compensated)s THEN p.attempts::text ELSE p.state END) AS states,
+             array_agg(CASE WHEN p.ordinal = %(compensated)s THEN p.error ELSE p.output END) AS outputs
         FROM step_run p
-       WHERE p.tenant_id = r.tenant_id AND p.run_id = r.id AND p.batch = 0 AND p.ordinal = ANY (%s::int[])) n ON true
- WHERE r.tenant_id = %s::int AND r.id = %s::uuid
+       WHERE p.tenant_id = r.tenant_id AND p.run_id = r.id AND p.batch = 0
+         AND p.ordinal = ANY (%(needs)s::int[])) n ON true
+ WHERE r.tenant_id = %(tenant_id)s::int AND r.id = %(run_id)s::uuid
 """
 
 
@@ -118,21 +123,21 @@ def exchange(
     connection: Connection,
     worker_id: int,
     completions: Sequence[Completion],
-    decided: Sequence[Verdict | Settled],
+    verdicts: Sequence[Verdict | Settled],
     wanted: Wanted | None,
 ) -> tuple[list[int], list[Claimed]]:
     """Write what ended and take what fits, as up to four transactions in one round trip.
 
     Answers the indexes of refused completions, and what was claimed."""
-    verdicts = [one for one in decided if isinstance(one, Verdict)]
-    settled = [one for one in decided if isinstance(one, Settled)]
+    decided = [one for one in verdicts if isinstance(one, Verdict)]
+    settled = [one for one in verdicts if isinstance(one, Settled)]
     payload = sum(len(c.output or "") + len(c.error or "") + len(c.args or "") for c in completions)
-    payload += sum(len(one.value or "") for one in decided)
+    payload += sum(len(one.value or "") for one in verdicts)
     payload += sum(len(one.child.input) for one in settled if one.child is not None)
     if payload > PIPELINED_CHARS:
         late = _refused(connection, worker_id, completions)
-        if verdicts:
-            connection.execute(DECIDE, _verdict_arrays(verdicts))
+        if decided:
+            connection.execute(DECIDE, _verdict_arrays(decided))
         if settled:
             connection.execute(SETTLE, settled_arrays(settled))
         return late, _claim(connection, worker_id, wanted).fetchall() if wanted else []
@@ -143,8 +148,8 @@ def exchange(
         if completions:
             refused = connection.execute(COMPLETE, _completion_arrays(worker_id, completions))
             _commit(pipeline)
-        if verdicts:
-            connection.execute(DECIDE, _verdict_arrays(verdicts))
+        if decided:
+            connection.execute(DECIDE, _verdict_arrays(decided))
             _commit(pipeline)
         if settled:
             connection.execute(SETTLE, settled_arrays(settled))
@@ -240,7 +245,15 @@ def unhold(connection: Connection, worker_id: int, ended: Sequence[Claimed]) -> 
 
 def fetch_inputs(connection: Connection, claimed: Claimed, needs: Sequence[int]) -> Claimed:
     """The claim with the input and outputs that were too large to come with it."""
-    row = connection.execute(INPUTS, (list(needs), claimed.tenant_id, claimed.run_id)).fetchone()
+    row = connection.execute(
+        INPUTS,
+        {
+            "needs": list(needs),
+            "compensated": claimed.ordinal if claimed.batch == COMPENSATION else -1,
+            "tenant_id": claimed.tenant_id,
+            "run_id": claimed.run_id,
+        },
+    ).fetchone()
     if row is None:
         return claimed
     return claimed._replace(input=row[0], refs=row[1], states=row[2], outputs=row[3], lazy=False)

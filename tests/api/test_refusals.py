@@ -90,17 +90,7 @@ DEFINITIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
 }
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     "map": ({"handler": "core.echo", "map": {"over": "${{ input.x }}"}}, "/steps/0/map"),
-    "cache": (
-        {"handler": "core.echo", "cache": {"key": "${{ input.x }}", "ttl": "1m"}},
-        "/steps/0/cache",
-    ),
-    "heartbeat": ({"handler": "core.echo", "heartbeat": "5s"}, "/steps/0/heartbeat"),
     "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
-    "compensate": (
-        {"handler": "core.echo", "compensate": {"handler": "core.echo"}},
-        "/steps/0/compensate",
-    ),
-    "undo": ({"handler": "core.echo", "undo": {"handler": "core.echo"}}, "/steps/0/undo"),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),

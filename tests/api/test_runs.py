@@ -180,6 +180,7 @@ def test_another_tenants_run_is_absent(api: Api, stranger: Api, echo: str) -> No
         ("GET", "/graph"),
         ("GET", "/events"),
         ("POST", "/cancel"),
+        ("POST", "/undo"),
     ):
         for client, target in (
             (stranger, run_id),

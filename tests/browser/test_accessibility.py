@@ -24,6 +24,11 @@ def test_axe_finds_nothing(open_page: Opener, tenant: TestTenant, scheme: str, w
     tenant.publish("wide", [*wide, {**FAILS, "depends_on": ["s0"]}])
     run_id = tenant.run("fails", labels={"region": "eu", "long": HOSTILE})["id"]
     home = f"/t/{tenant.slug}"
+    put = tenant.http.put
+    assert put("/schedules/often", json={"workflow": "fails", "interval": "1s"}).status_code == 201
+    assert put("/triggers/hook", json={"workflow": "fails", "input": {}}).status_code == 201
+    tenant.system.until(lambda: tenant.http.get("/schedules/often/fires").json()["items"])
+    tenant.http.post("/schedules/often/pause", json={"reason": HOSTILE})
     addresses = [
         f"{home}/",
         f"{home}/runs/",
@@ -36,6 +41,12 @@ def test_axe_finds_nothing(open_page: Opener, tenant: TestTenant, scheme: str, w
         f"{home}/workflows/fails/",
         f"{home}/runs/{run_id}/?state=failed",
         f"{home}/workflows/wide/?layer=1",
+        f"{home}/schedules/",
+        f"{home}/schedules/often/",
+        f"{home}/schedules/often/edit",
+        f"{home}/triggers/",
+        f"{home}/triggers/hook/",
+        f"{home}/triggers/+new",
         "/staff/tenants/",
         "/?choose",
         f"{home}/nothing-here",

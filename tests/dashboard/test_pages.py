@@ -5,15 +5,19 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from orchestrator.models import Run
+from orchestrator import store
+from orchestrator.models import Run, StepRun
+from orchestrator.store import heartbeats
+from orchestrator.store.heartbeats import Beat
 from tenants.models import AuditEntry
 from tests.dashboard.conftest import PASSWORD, House
 
-PAGES = ["", "runs/", "workflows/", "workflows/import/"]
+PAGES = ["", "runs/", "workflows/", "workflows/import/", "schedules/", "triggers/"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -59,6 +63,29 @@ def test_waiting_reasons_and_errors_are_told_in_words(house: House) -> None:
     assert "Before its next attempt" in text
     assert "ValueError" in text
     assert "#1" in text
+
+
+def test_progress_and_cached_outputs_are_shown(house: House) -> None:
+    run_id = house.run()
+    (claim,) = house.engine.claim()
+    assert house.engine.worker is not None
+    beat = Beat(claim, '{"rows": 18446744073709551616}')
+    heartbeats.write(store.connection(), house.engine.worker.pk, [beat])
+    client = house.client("viewer")
+    text = client.get(f"/t/mill/runs/{run_id}/").content.decode()
+    assert "18446744073709551616" in text
+    assert "last heartbeat" in text
+    StepRun.objects.filter(run_id=run_id, ordinal=0).update(
+        state="waiting", wait_reason="cache", worker_id=None
+    )
+    text = client.get(f"/t/mill/runs/{run_id}/").content.decode()
+    assert "For another step that makes its cached output" in text
+    StepRun.objects.filter(run_id=run_id, ordinal=0).update(
+        state="succeeded", wait_reason=None, reason="cached", finished_at=Now()
+    )
+    assert (
+        '<span class="tag">cached</span>' in client.get(f"/t/mill/runs/{run_id}/").content.decode()
+    )
 
 
 def test_a_finished_run_shows_its_output_exactly(house: House) -> None:

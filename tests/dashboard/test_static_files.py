@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from django.test import AsyncClient
+
+pytestmark = pytest.mark.django_db
+"""At its end a request looks after the connections that earlier tests have left in its thread."""
 
 
 async def test_a_static_file_is_answered_whole(async_client: AsyncClient) -> None:

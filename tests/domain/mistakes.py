@@ -211,6 +211,17 @@ POLICIES = [
         "bad_expression",
         "/steps/1/undo/args/x",
     ),
+    (step(undo={"handler": "h", "on": 1}), "unknown_key", "/steps/1/undo/on"),
+    (
+        step(undo={"handler": "h", "retry": {"max_attempts": 0}}),
+        "out_of_range",
+        "/steps/1/undo/retry/max_attempts",
+    ),
+    (
+        step(compensate={"handler": "h", "retry": {"delay": "x"}}),
+        "bad_duration",
+        "/steps/1/compensate/retry/delay",
+    ),
     (step(cache=5), "wrong_type", "/steps/1/cache"),
     (step(cache={"ttl": "1s"}), "missing", "/steps/1/cache"),
     (step(cache={"key": "k"}), "missing", "/steps/1/cache"),

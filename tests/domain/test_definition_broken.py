@@ -176,11 +176,7 @@ def test_the_number_of_steps_is_bounded() -> None:
     ("document", "path"),
     [
         (step(map={"over": "${{ [1] }}"}), "/steps/1/map"),
-        (step(compensate={"handler": "h"}), "/steps/1/compensate"),
-        (step(undo={"handler": "h"}), "/steps/1/undo"),
-        (step(cache={"key": "k", "ttl": 1}), "/steps/1/cache"),
         (step(pool="p"), "/steps/1/pool"),
-        (step(heartbeat=5), "/steps/1/heartbeat"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from typing import Any
@@ -166,3 +167,86 @@ def snooze_for(ctx: StepContext, *, file: str, for_: str) -> int:
     if os.path.exists(file):
         return ctx.attempt
     raise Snooze(for_)
+
+
+@handler("test.beat")
+async def beat(ctx: StepContext, *, beats: int, every_ms: float, then_silent_ms: float = 0) -> Any:
+    """Beat so often, then say nothing; the second attempt gives what it found."""
+    if ctx.attempt > 1:
+        return {"attempt": ctx.attempt, "progress": ctx.progress}
+    for number in range(beats):
+        assert await ctx.heartbeat({"done": number + 1, "big": 2**64})
+        await asyncio.sleep(every_ms / 1000)
+    await asyncio.sleep(then_silent_ms / 1000)
+    return {"attempt": ctx.attempt, "progress": ctx.progress}
+
+
+@handler("test.beat_blocking")
+def beat_blocking(ctx: StepContext, *, silent_ms: float) -> Any:
+    """Tell a progress, then be silent; the second attempt gives what it found."""
+    if ctx.attempt > 1:
+        return {"attempt": ctx.attempt, "progress": ctx.progress}
+    ctx.heartbeat({"done": 1})
+    ctx.heartbeat()  # alive, no news
+    end = time.monotonic() + silent_ms / 1000
+    while time.monotonic() < end and not ctx.cancelled:
+        time.sleep(0.01)
+    return "was not cut off"
+
+
+@handler("test.beat_until")
+def beat_until(ctx: StepContext, *, seconds: float = 30) -> Any:
+    """Beat all the time, until it should end; says how it came to its end, and where it began."""
+    begun = time.monotonic()
+    number = ctx.progress["number"] if ctx.progress else 0
+    if number:
+        return {"found": number, "attempt": ctx.attempt}
+    while time.monotonic() - begun < seconds:
+        number += 1
+        if not ctx.heartbeat({"number": number}):
+            return {"told": ctx.cancelled}
+    return "nobody said anything"
+
+
+@handler("test.beat_too_much")
+async def beat_too_much(ctx: StepContext, *, size: int) -> Any:
+    """A progress of so many bytes of JSON."""
+    ctx.heartbeat("x" * (size - 2))
+    return "kept"
+
+
+@handler("test.note")
+def note(ctx: StepContext, *, file: str, ms: float = 0, fail: bool = False) -> Any:
+    """Write a line into a file, wait, and give how many lines it has; or fail."""
+    with open(file, "a", encoding="utf-8") as lines:
+        lines.write(f"{ctx.run_id}\n")
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end and not ctx.cancelled:
+        time.sleep(0.01)
+    if fail or ctx.cancelled:
+        raise ValueError("broken")
+    with open(file, encoding="utf-8") as lines:
+        return {"calls": len(lines.readlines()), "big": 2**64, "text": "größer ☃"}
+
+
+@handler("test.text")
+async def text(ctx: StepContext, *, size: int, plain: bool = True) -> Any:
+    """A result of exactly so many bytes of JSON."""
+    head: dict[str, Any] = {"big": 2**64, "text": "" if plain else "größer ☃ 𝄞", "fill": ""}
+    missing = size - len(json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode())
+    return {**head, "fill": "x" * missing}
+
+
+@handler("test.measure")
+async def measure(ctx: StepContext, *, value: Any) -> Any:
+    """What came in: how many bytes of JSON, and its exact parts."""
+    length = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return {"bytes": length, "big": value["big"], "text": value["text"], "attempt": ctx.attempt}
+
+
+@handler("test.measure_twice")
+async def measure_twice(ctx: StepContext, *, value: Any) -> Any:
+    """The same, after an attempt that fails."""
+    if ctx.attempt == 1:
+        raise ValueError("once more")
+    return await measure(ctx, value=value)

@@ -59,3 +59,18 @@ def test_a_charge_that_fails_for_good_releases_what_was_reserved(demo: TestTenan
     assert steps["release"]["output"]["released"]
     assert steps["ship"]["state"] == "skipped"
     assert steps["notify"]["state"] == "succeeded", "whatever became of it"
+
+
+def test_an_order_that_was_shipped_can_be_undone(demo: TestTenant) -> None:
+    run, _ = order(demo)
+    assert demo.http.post(f"/runs/{run['id']}/undo").status_code == 200
+
+    def undone() -> bool:
+        undo = demo.http.get(f"/runs/{run['id']}").json()["undo"]
+        return bool(undo["state"] == "succeeded")
+
+    demo.system.until(undone)
+    steps = demo.steps(run["id"])
+    assert [name for name, step in steps.items() if step["undo"]] == ["reserve", "charge"]
+    refunded, released = (steps[name]["undo"]["finished_at"] for name in ("charge", "reserve"))
+    assert refunded < released

@@ -226,3 +226,15 @@ def test_the_audit_log_is_read_only(staff: Client, tenant: Tenant) -> None:
     assert staff.post(f"{page}change/", {"actor": "nobody"}).status_code == 403
     assert staff.post(f"{page}delete/", {"post": "yes"}).status_code == 403
     assert staff.get("/admin/tenants/auditentry/add/").status_code == 403
+
+
+def test_outputs_are_dropped_when_that_is_ticked(staff: Client, tenant: Tenant) -> None:
+    page = f"/admin/tenants/tenant/{tenant.pk}/change/"
+    for ticked in (True, False):
+        data = LIMITS | {"name": "A", "reason": "room"} | ({"drop_outputs": "on"} if ticked else {})
+        assert staff.post(page, data).status_code == 302
+        assert Quota.objects.get(tenant=tenant).keep_outputs is not ticked
+        entry = AuditEntry.objects.filter(action="quota.set").latest("pk")
+        assert entry.after == {"keep_outputs": not ticked, "reason": "room"}
+        form = staff.get(page).context["adminform"].form
+        assert form["drop_outputs"].initial is ticked

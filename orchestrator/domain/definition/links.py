@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.domain import graph
-from orchestrator.domain.definition.model import Step
+from orchestrator.domain.definition.model import Call, Step
 from orchestrator.domain.definition.reader import Reader, shown
 from orchestrator.domain.definition.steps import before, templates
 from orchestrator.domain.expressions import Template
@@ -110,7 +110,15 @@ class Linker:
             needs=tuple(self.ordinals[name] for name in needed if name in names),
             needs_input=any("input" in template.roots for template in evaluated),
             secrets=frozenset(name for template in evaluated for name in template.secrets),
+            compensate=self._called(step.compensate),
+            undo=self._called(step.undo),
         )
+
+    def _called(self, call: Call | None) -> Call | None:
+        if call is None:
+            return None
+        needed = (self.ordinals[name] for name in call.args.places if name in self.ordinals)
+        return replace(call, needs=tuple(needed), secrets=frozenset(call.args.secrets))
 
 
 def _place(step: Step) -> str:

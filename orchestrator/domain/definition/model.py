@@ -1,7 +1,7 @@
 """What a published definition is, typed and frozen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -46,10 +46,18 @@ Known = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A handler and its arguments: of `compensate`, of `undo`, of a map's source."""
+    """A handler and its arguments: of `compensate`, of `undo`, of a map's source.
+
+    `queue` and `timeout` are its decorator's, else the defaults.  `needs` are the ordinals of the
+    steps to which `args` refers, `secrets` which secrets those name."""
 
     handler: str
     args: Template
+    queue: str = DEFAULT_QUEUE
+    timeout: timedelta = DEFAULT_STEP_TIMEOUT
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    needs: tuple[int, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

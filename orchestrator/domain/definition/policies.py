@@ -6,6 +6,8 @@ from typing import Literal, cast
 
 from orchestrator.domain.definition import roots
 from orchestrator.domain.definition.model import (
+    DEFAULT_QUEUE,
+    DEFAULT_STEP_TIMEOUT,
     CacheSpec,
     Call,
     ConcurrencySpec,
@@ -28,20 +30,29 @@ _MAP_KEYS = ("over", "batch_size", "max_in_flight", "ordered", "on_error", "coll
 _MAP_ON_ERROR = ("fail_fast", "continue")
 _ON_CONFLICT = ("queue", "cancel_oldest", "reject")
 _GIVEN = RetryPolicy(max_attempts=3)
+_ONCE = RetryPolicy()
+_UNDO = RetryPolicy(max_attempts=5)
 _MOST_FACTOR = 1_000.0
 
 
-def read_retry(reader: Reader, raw: Raw, place: str) -> RetryPolicy:
-    """A step's `retry`: one attempt when absent, three when given without a number."""
+def read_retry(
+    reader: Reader,
+    raw: Raw,
+    place: str,
+    *,
+    absent: RetryPolicy = _ONCE,
+    most_attempts: int = _GIVEN.max_attempts,
+) -> RetryPolicy:
+    """A step's `retry`: one attempt (`absent`) without it, three when given without a number."""
     if "retry" not in raw:
-        return RetryPolicy()
+        return absent
     place += "/retry"
     given = reader.mapping(raw["retry"], place, _RETRY_KEYS)
     if given is None:
         return _GIVEN
     return RetryPolicy(
         max_attempts=reader.integer(
-            given, place, "max_attempts", _GIVEN.max_attempts, least=1, most=MOST
+            given, place, "max_attempts", most_attempts, least=1, most=MOST
         ),
         delay=reader.duration(given, place, "delay", _GIVEN.delay, zero=True),
         factor=reader.number(given, place, "factor", _GIVEN.factor, least=1, most=_MOST_FACTOR),
@@ -85,6 +96,44 @@ def read_call(
     reader.required(raw, place, ("handler",))
     handler = read_handler(reader, raw, place, handlers)
     return Call(handler, reader.arguments(raw, place, allow))
+
+
+def read_compensate(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> Call | None:
+    """A step's `compensate`: `{handler, args, retry}`, one attempt unless `retry` gives more."""
+    return _read_called(reader, raw, place, "compensate", roots.COMPENSATE, handlers, _ONCE)
+
+
+def read_undo(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> Call | None:
+    """A step's `undo`: `{handler, args, retry}`, five attempts unless `retry` says otherwise."""
+    return _read_called(reader, raw, place, "undo", roots.UNDO, handlers, _UNDO)
+
+
+def _read_called(
+    reader: Reader,
+    raw: Raw,
+    place: str,
+    key: str,
+    allow: frozenset[str],
+    handlers: Handlers | None,
+    policy: RetryPolicy,
+) -> Call | None:
+    if key not in raw:
+        return None
+    place = f"{place}/{key}"
+    given = reader.mapping(raw[key], place, ("handler", "args", "retry"))
+    if given is None:
+        return None
+    reader.required(given, place, ("handler",))
+    handler = read_handler(reader, given, place, handlers)
+    info = handlers(handler) if handler and handlers is not None else None
+    most = max(policy.max_attempts, _GIVEN.max_attempts)
+    return Call(
+        handler,
+        reader.arguments(given, place, allow),
+        queue=(info.queue if info else None) or DEFAULT_QUEUE,
+        timeout=(info.timeout if info else None) or DEFAULT_STEP_TIMEOUT,
+        retry=read_retry(reader, given, place, absent=policy, most_attempts=most),
+    )
 
 
 def read_handler(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> str:

@@ -119,8 +119,8 @@ def read_step(reader: Reader, value: object, ordinal: int, world: World, own: st
         has_on_error_value=has_value,
         on_error_value=on_error_value,
         map=policies.read_map(reader, raw, place, world.handlers),
-        compensate=_call(reader, raw, place, "compensate", world),
-        undo=_call(reader, raw, place, "undo", world),
+        compensate=policies.read_compensate(reader, raw, place, world.handlers),
+        undo=policies.read_undo(reader, raw, place, world.handlers),
         cache=policies.read_cache(reader, raw, place),
         repeat=policies.read_repeat(reader, raw, place),
         needs=(),
@@ -190,13 +190,6 @@ def _pool(reader: Reader, raw: Raw, place: str, world: World) -> str | None:
     if pool is not None and world.pools is not None and not world.pools(pool):
         reader.note(f"{place}/pool", f"there is no pool {pool}", "unknown_pool")
     return pool
-
-
-def _call(reader: Reader, raw: Raw, place: str, key: str, world: World) -> Call | None:
-    if key not in raw:
-        return None
-    allow = roots.UNDO if key == "undo" else roots.COMPENSATE
-    return policies.read_call(reader, raw[key], f"{place}/{key}", allow, world.handlers)
 
 
 def _optional_duration(reader: Reader, raw: Raw, place: str, key: str) -> timedelta | None:

@@ -5,12 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.domain.errors import Problem, pointer
 
 _OF_STEPS = (
-    "heartbeat",
     "pool",
     "map",
-    "compensate",
-    "undo",
-    "cache",
 )
 _OF_WORKFLOWS: tuple[str, ...] = ()
 

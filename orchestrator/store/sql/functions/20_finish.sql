@@ -1,7 +1,8 @@
 -- Purpose: end runs whose steps have all ended.
 -- Guard:   under the tenants' mutexes; a run that is terminal or not yet empty is left alone.
 -- A run succeeds when no failure is unhandled.  A failure is handled by the step's own `on_error`
--- (it then ended `succeeded`) or by a child under `one_failed` that succeeded.
+-- (it then ended `succeeded`) or by a child under `one_failed` that succeeded.  One that is to fail
+-- and has something to undo goes on until that is done (engine_undo_begin), and comes here again.
 CREATE OR REPLACE FUNCTION engine_finish(
     p_tenants int[], p_runs uuid[], p_outputs text[], p_errors text[], p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql
@@ -10,6 +11,9 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     w_tenants int[];
     w_runs uuid[];
+    u_tenants int[];
+    u_runs uuid[];
+    u_errors text[];
 BEGIN
     -- failures that a fallback answered
     UPDATE step_run f SET handled = true
@@ -26,7 +30,7 @@ BEGIN
              AND o.state = 'succeeded' OFFSET 0) answer
       CROSS JOIN LATERAL (
           SELECT o.ctid AS tid FROM step_run o
-           WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = ANY (c.parents)
+           WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = ANY (c.parents) AND o.batch = 0
              AND o.state = 'failed' AND NOT o.handled OFFSET 0) p
      WHERE f.ctid = p.tid;
 
@@ -39,12 +43,13 @@ BEGIN
               CROSS JOIN LATERAL (
                   SELECT o.* FROM run o
                    WHERE o.id = d.run_id AND o.open_count = 0 AND o.finished_at IS NULL AND o.closing IS NULL
+                     AND o.undo_state IS NULL
                   OFFSET 0) r
               CROSS JOIN LATERAL (
                   SELECT 1 FROM workflow_version o
                    WHERE o.id = r.version_id AND o.output_needs IS NOT NULL OFFSET 0) v
              WHERE NOT (r.failed_count > 0 AND EXISTS (
-                    SELECT 1 FROM step_run s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id
+                    SELECT 1 FROM step_run s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.batch = 0
                        AND s.state = 'failed' AND NOT s.handled))
             ON CONFLICT DO NOTHING
             RETURNING tenant_id
@@ -58,29 +63,33 @@ BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), ended AS (
-        SELECT r.tid, r.id, r.tenant_id, r.version_id, r.closing, f.ordinal AS failed_ordinal,
+        SELECT r.tid, r.id, r.tenant_id, r.version_id, r.closing, r.undo_state, r.error AS fixed_error,
+               f.ordinal AS failed_ordinal,
                f.error AS failed_error, d.output AS given_output, d.error AS given_error
           FROM unnest(p_tenants, p_runs, coalesce(p_outputs, array_fill(NULL::text, ARRAY[cardinality(p_runs)])),
                       coalesce(p_errors, array_fill(NULL::text, ARRAY[cardinality(p_runs)])))
                AS d (tenant_id, run_id, output, error)
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid, o.id, o.tenant_id, o.version_id, o.closing, o.failed_count FROM run o
+              SELECT o.ctid AS tid, o.id, o.tenant_id, o.version_id, o.closing, o.failed_count, o.undo_state, o.error FROM run o
                WHERE o.id = d.run_id AND (o.tenant_id = d.tenant_id) IS TRUE AND o.open_count = 0 AND o.finished_at IS NULL
+                 AND o.undo_state IS DISTINCT FROM 'running'
               OFFSET 0) r
           LEFT JOIN LATERAL (
               SELECT s.ordinal, s.error FROM step_run s
-               WHERE r.failed_count > 0 AND s.tenant_id = r.tenant_id AND s.run_id = r.id
+               WHERE r.failed_count > 0 AND s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.batch = 0
                  AND s.state = 'failed' AND NOT s.handled
                ORDER BY s.finished_at, s.ordinal LIMIT 1) f ON true
          WHERE (SELECT 1 FROM control c
                  WHERE (c.tenant_id = r.tenant_id) IS TRUE AND c.run_id = r.id AND c.ordinal = -1) IS NULL
     ), shaped AS (
         SELECT e.*,
-            CASE WHEN e.closing IN ('cancel', 'upstream') THEN 'cancelled'
+            CASE WHEN e.undo_state IS NOT NULL THEN 'failed'
+                 WHEN e.closing IN ('cancel', 'upstream') THEN 'cancelled'
                  WHEN e.closing IN ('timeout', 'deadline') THEN 'failed'
                  WHEN e.failed_ordinal IS NOT NULL OR e.given_error IS NOT NULL THEN 'failed'
                  ELSE 'succeeded' END AS state,
-            CASE WHEN e.closing = 'cancel' THEN
+            CASE WHEN e.undo_state IS NOT NULL THEN e.fixed_error
+                 WHEN e.closing = 'cancel' THEN
                     json_build_object('code', 'cancelled', 'message', 'The run was cancelled.', 'step', null, 'cause', null)::text
                  WHEN e.closing = 'upstream' THEN
                     json_build_object('code', 'upstream', 'message', 'The run that waited for this one goes on without it, or was ended.', 'step', null, 'cause', null)::text
@@ -98,6 +107,10 @@ BEGIN
                       FROM version_step v WHERE v.version_id = e.version_id AND v.ordinal = e.failed_ordinal)
                  ELSE e.given_error END AS error
           FROM ended e
+    ), undoes AS MATERIALIZED (
+        SELECT s.tenant_id, s.id, s.error FROM shaped s
+         WHERE CASE WHEN s.state = 'failed' AND s.undo_state IS NULL
+                    THEN engine_has_undo(s.tenant_id, s.id, s.version_id) ELSE false END
     ), done AS (
         UPDATE run r SET
             state = s.state,
@@ -119,7 +132,7 @@ BEGIN
             started_at = coalesce(r.started_at, CASE WHEN s.state = 'succeeded' THEN p_now END)
           FROM shaped s
           CROSS JOIN LATERAL (SELECT o.leaves FROM workflow_version o WHERE o.id = s.version_id OFFSET 0) v
-         WHERE r.ctid = s.tid
+         WHERE r.ctid = s.tid AND NOT EXISTS (SELECT 1 FROM undoes u WHERE u.id = s.id)
         RETURNING r.tenant_id, r.id, r.state, r.error, r.created_at, r.started_at,
                   r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
     ), told AS (
@@ -133,10 +146,19 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(d.tenant_id) FILTER (WHERE d.awaited), array_agg(d.id) FILTER (WHERE d.awaited)
-      INTO w_tenants, w_runs FROM done d;
+    SELECT array_agg(u.tenant_id), array_agg(u.id), array_agg(u.error), w.tenants, w.runs
+      INTO u_tenants, u_runs, u_errors, w_tenants, w_runs
+      FROM (SELECT array_agg(d.tenant_id) AS tenants, array_agg(d.id) AS runs FROM done d WHERE d.awaited) w
+      LEFT JOIN undoes u ON true GROUP BY w.tenants, w.runs;
     IF w_runs IS NOT NULL THEN
         PERFORM engine_finished(w_tenants, w_runs, p_now);
+    END IF;
+    u_runs := array_remove(u_runs, NULL);
+    IF cardinality(u_runs) > 0 THEN
+        PERFORM engine_undo_begin(u_tenants, u_runs, u_errors, NULL, p_now);
+    END IF;
+    IF EXISTS (SELECT 1 FROM quota q WHERE q.tenant_id = ANY (p_tenants) AND NOT q.keep_outputs) THEN
+        PERFORM engine_spend(p_tenants, p_runs);
     END IF;
 END
 $$;

@@ -1,10 +1,16 @@
 -- Purpose: cancel the steps of these runs that have not started; `always` steps only when asked.
+-- Undos (batch -2) are not steps that could be cancelled.  A step that waits for its compensation has
+-- failed: it ends so when its compensation, cancelled here if it has not started, has ended.
 -- Guard:   under the tenants' mutexes.
 CREATE OR REPLACE FUNCTION engine_cancel_steps(
     p_tenants int[], p_runs uuid[], p_always boolean, p_actor text, p_now timestamptz,
     OUT o_tenants int[], OUT o_runs uuid[], OUT o_versions bigint[], OUT o_ordinals int[], OUT o_states text[]
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
 BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -17,8 +23,9 @@ BEGIN
                WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id
                  AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
                  AND (p_always OR s.rule <> 'always')
+                 AND s.batch <> -2
                  -- one that waits for its child run ends with that, which is closed as well
-                 AND coalesce(s.wait_reason, '') <> 'child'
+                 AND coalesce(s.wait_reason, '') NOT IN ('child', 'compensate')
               OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now,
@@ -48,9 +55,15 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(d.tenant_id), array_agg(d.run_id), array_agg(d.version_id),
-           array_agg(d.ordinal), array_agg('cancelled'::text)
-      INTO o_tenants, o_runs, o_versions, o_ordinals, o_states
+    SELECT array_agg(d.tenant_id) FILTER (WHERE d.batch = 0), array_agg(d.run_id) FILTER (WHERE d.batch = 0),
+           array_agg(d.version_id) FILTER (WHERE d.batch = 0), array_agg(d.ordinal) FILTER (WHERE d.batch = 0),
+           array_agg('cancelled'::text) FILTER (WHERE d.batch = 0),
+           array_agg(d.tenant_id) FILTER (WHERE d.batch = -1), array_agg(d.run_id) FILTER (WHERE d.batch = -1),
+           array_agg(d.ordinal) FILTER (WHERE d.batch = -1)
+      INTO o_tenants, o_runs, o_versions, o_ordinals, o_states, c_tenants, c_runs, c_ordinals
       FROM done d;
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_compensated(c_tenants, c_runs, c_ordinals, p_now);
+    END IF;
 END
 $$;

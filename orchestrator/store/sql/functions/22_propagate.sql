@@ -1,7 +1,7 @@
 -- Purpose: carry ended steps to what depends on them: count down parents, ready or skip children
 --          (and theirs), count the runs' steps, close runs that fail fast, end runs that are empty.
 -- Guard:   under the tenants' mutexes; only `blocked` children move.
--- Input:   one entry for each step run that has just ended (its row is already written).
+-- Input:   one entry for each step (batch 0) that has just ended (its row is already written).
 CREATE OR REPLACE FUNCTION engine_propagate(
     p_tenants int[], p_runs uuid[], p_versions bigint[], p_ordinals int[], p_states text[], p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql
@@ -18,6 +18,18 @@ DECLARE
     x_runs uuid[];
     x_tenants int[];
 BEGIN
+    IF 'failed' = ANY (p_states) THEN
+        -- one with a compensation has not ended before that has
+        SELECT * INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
+          FROM engine_compensate(p_tenants, p_runs, p_versions, p_ordinals, p_states, p_now);
+    END IF;
+    -- who waited for a cached output of these ends with them
+    IF EXISTS (SELECT 1 FROM cache_flight f WHERE f.tenant_id = ANY (p_tenants)) THEN
+        SELECT d_tenants || c.o_tenants, d_runs || c.o_runs, d_versions || c.o_versions,
+               d_ordinals || c.o_ordinals, d_states || c.o_states
+          INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
+          FROM engine_cache_land(d_tenants, d_runs, d_ordinals, p_now) c;
+    END IF;
     WHILE cardinality(d_runs) > 0 LOOP
         WITH counted AS (
             UPDATE run r SET

@@ -1,6 +1,6 @@
 -- Purpose: nothing new may start in these runs (cancel, fail_fast, timeout, deadline): what has not
 --          started is cancelled; what runs is told by its worker; `always` steps may still run.
--- Guard:   under the tenants' mutexes; runs that are closing or terminal are left alone.
+-- Guard:   under the tenants' mutexes; runs that are closing, terminal or being undone are left alone.
 -- Returns: the runs that were closed now.
 CREATE OR REPLACE FUNCTION engine_close(
     p_tenants int[], p_runs uuid[], p_kind text, p_actor text, p_now timestamptz
@@ -23,7 +23,7 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid, o.held FROM run o
                WHERE o.id = d.run_id AND (o.tenant_id = d.tenant_id) IS TRUE
-                 AND o.finished_at IS NULL AND o.closing IS NULL
+                 AND o.finished_at IS NULL AND o.closing IS NULL AND o.undo_state IS NULL
               OFFSET 0) o
          WHERE r.ctid = o.tid
         RETURNING r.tenant_id, r.id, o.held

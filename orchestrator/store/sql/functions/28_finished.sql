@@ -15,7 +15,8 @@ DECLARE
     v_keys text[];
 BEGIN
     SELECT array_agg(r.tenant_id), array_agg(r.parent_id), array_agg(r.parent_ordinal), array_agg(r.id::text),
-           array_agg(CASE WHEN r.state = 'succeeded' THEN coalesce(r.output, 'null') END),
+           array_agg(CASE WHEN r.state = 'succeeded' THEN
+               engine_adopt(coalesce(r.output, 'null'), r.tenant_id, r.parent_id, NULL) END),
            array_agg(CASE WHEN r.state <> 'succeeded' THEN json_build_object(
                'code', 'upstream',
                'message', CASE r.state WHEN 'cancelled' THEN 'Its child run was cancelled: '

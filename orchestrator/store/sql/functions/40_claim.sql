@@ -249,9 +249,9 @@ BEGIN
           CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     ), laden AS (
-        SELECT m.*, r.closing, r.labels, CASE WHEN v.needs_input THEN r.input END AS input,
+        SELECT m.*, r.closing, r.labels, CASE WHEN v.needs_input OR k.needs IS NOT NULL THEN r.input END AS input,
                n.refs, n.states, n.outputs,
-               sum(coalesce(CASE WHEN v.needs_input THEN octet_length(r.input) END, 0) + coalesce(n.bytes, 0))
+               sum(coalesce(CASE WHEN v.needs_input OR k.needs IS NOT NULL THEN octet_length(r.input) END, 0) + coalesce(n.bytes, 0))
                    OVER (ORDER BY m.rank, m.run_id, m.ordinal, m.batch) AS bytes
           FROM mine m
           JOIN of r ON r.id = m.run_id
@@ -259,11 +259,19 @@ BEGIN
               SELECT o.needs, o.needs_input FROM version_step o
                WHERE o.version_id = m.version_id AND o.ordinal = m.ordinal OFFSET 0) v
           LEFT JOIN LATERAL (
-              SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs,
+              -- a compensation (-1) or undo (-2) needs its own step besides: of a compensation its
+              -- error and attempt, of an undo its output and state
+              SELECT o.needs FROM version_call o
+               WHERE m.batch IN (-1, -2) AND o.version_id = m.version_id AND o.ordinal = m.ordinal AND o.batch = m.batch
+              OFFSET 0) k ON true
+          LEFT JOIN LATERAL (
+              SELECT array_agg(p.ordinal) AS refs,
+                     array_agg(CASE WHEN m.batch = -1 AND p.ordinal = m.ordinal THEN p.attempts::text ELSE p.state END) AS states,
+                     array_agg(CASE WHEN m.batch = -1 AND p.ordinal = m.ordinal THEN p.error ELSE p.output END) AS outputs,
                      sum(octet_length(p.output)) AS bytes
                 FROM step_run p
-               WHERE v.needs <> '{}' AND p.tenant_id = m.tenant_id AND p.run_id = m.run_id AND p.batch = 0
-                 AND p.ordinal = ANY (v.needs)) n ON true
+               WHERE coalesce(k.needs, v.needs) <> '{}' AND p.tenant_id = m.tenant_id AND p.run_id = m.run_id AND p.batch = 0
+                 AND p.ordinal = ANY (coalesce(k.needs, v.needs))) n ON true
     )
     SELECT 'step', d.tenant_id, d.run_id, d.ordinal, d.batch, d.version_id, d.epoch, d.attempts, d.losses,
            d.suspect, d.args, d.closing, d.labels,

@@ -27,6 +27,10 @@ DECLARE
     d_states text[];
     u_tenants int[];
     u_runs uuid[];
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
+    c_batches int[];
 BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
@@ -70,7 +74,8 @@ BEGIN
             output = CASE WHEN j.state = 'succeeded' THEN j.output END,
             error = CASE WHEN j.state IN ('waiting', 'ready') AND (j.lost OR j.error IS NULL) THEN s.error ELSE j.error END,
             args = CASE WHEN j.state = 'waiting' THEN coalesce(s.args, j.args) END,
-            reason = CASE WHEN j.state = 'skipped' THEN j.reason END,
+            -- of a compensation that ended well: what it answered
+            reason = CASE WHEN j.state = 'skipped' OR s.batch = -1 AND j.state = 'succeeded' THEN j.reason END,
             handled = j.handled OR j.lost AND j.state = 'succeeded',
             wait_reason = CASE WHEN j.state = 'waiting' THEN j.reason END,
             due_at = CASE WHEN j.state = 'waiting' AND NOT j.held
@@ -78,7 +83,7 @@ BEGIN
             ready_at = CASE WHEN j.state = 'ready' THEN v_now ELSE s.ready_at END,
             finished_at = CASE WHEN j.state NOT IN ('waiting', 'ready') THEN v_now END,
             worker_id = CASE WHEN j.state = 'ready' THEN NULL ELSE s.worker_id END,
-            charged_s = CASE WHEN j.state = 'waiting' THEN j.delay ELSE 0 END,
+            charged_s = CASE WHEN j.state = 'waiting' OR s.batch = -1 THEN coalesce(j.delay, 0) ELSE 0 END,
             rank = CASE WHEN j.state = 'ready' THEN v_us - s.priority * 60000000::bigint ELSE s.rank END,
             suspect = (s.suspect OR j.lost) AND j.state IN ('ready', 'waiting')
           FROM judged j
@@ -119,14 +124,19 @@ BEGIN
          WHERE l.ctid = o.tid
     )
     SELECT coalesce(array_agg(d.idx::int), '{}'), bool_or(d.limited), count(*) FILTER (WHERE NOT d.held),
-           array_agg(d.tenant_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
-           array_agg(d.run_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
-           array_agg(d.version_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
-           array_agg(d.ordinal) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
-           array_agg(d.state) FILTER (WHERE d.state NOT IN ('waiting', 'ready')),
+           array_agg(d.tenant_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch = 0),
+           array_agg(d.run_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch = 0),
+           array_agg(d.version_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch = 0),
+           array_agg(d.ordinal) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch = 0),
+           array_agg(d.state) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch = 0),
+           array_agg(d.tenant_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch IN (-1, -2)),
+           array_agg(d.run_id) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch IN (-1, -2)),
+           array_agg(d.ordinal) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch IN (-1, -2)),
+           array_agg(d.batch) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch IN (-1, -2)),
            array_agg(d.tenant_id) FILTER (WHERE d.limited AND NOT d.held),
            array_agg(d.run_id) FILTER (WHERE d.limited AND NOT d.held)
-      INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states, u_tenants, u_runs
+      INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states,
+           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs
       FROM done d;
 
     IF v_back > 0 THEN
@@ -140,6 +150,9 @@ BEGIN
     END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
+    END IF;
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_calls_ended(c_tenants, c_runs, c_ordinals, c_batches, v_now);
     END IF;
     IF u_runs IS NOT NULL THEN
         PERFORM engine_unpark(u_tenants, u_runs);

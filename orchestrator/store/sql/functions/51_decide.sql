@@ -1,7 +1,8 @@
 -- Purpose: write what Python decided of control work: a condition (run or skip), a run's output.
 -- Guard:   takes the tenants' mutexes; counts only where the control row has the same epoch.
--- Input:   parallel arrays.  verdict: ready, skipped, failed (of a condition); output, error (of a
---          run).  `value`: the reason, the error's JSON, or the output's JSON.
+-- Input:   parallel arrays.  verdict: ready, skipped, failed (of a condition); cache (the key of its
+--          output is known: see engine_cache_ask); output, error (of a run).
+--          `value`: the reason, the error's JSON, or the output's JSON.
 CREATE OR REPLACE FUNCTION engine_decide(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     p_verdicts text[], p_values text[], p_fallbacks text[]
@@ -23,6 +24,10 @@ BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
     v_us := engine_micros(v_now);
+    IF 'cache' = ANY (p_verdicts) THEN
+        SELECT a.p_verdicts, a.p_values INTO p_verdicts, p_values
+          FROM engine_cache_ask(p_tenants, p_runs, p_ordinals, p_batches, p_epochs, p_verdicts, p_values, v_now) a;
+    END IF;
 
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -40,14 +45,16 @@ BEGIN
         RETURNING g.*
     ), done AS (
         UPDATE step_run s SET
-            state = CASE WHEN t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded' ELSE t.verdict END,
-            parked = NULL,
+            state = CASE WHEN t.verdict = 'cached' OR t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded'
+                         WHEN t.verdict = 'begin' THEN 'ready' ELSE t.verdict END,
+            parked = CASE WHEN t.verdict = 'begin' THEN 'control' END,
             rank = v_us - s.priority * 60000000::bigint,
-            reason = CASE WHEN t.verdict = 'skipped' THEN t.value END,
+            reason = CASE WHEN t.verdict = 'skipped' THEN t.value WHEN t.verdict = 'cached' THEN 'cached' END,
+            wait_reason = CASE WHEN t.verdict = 'waiting' THEN t.value END,
             error = CASE WHEN t.verdict = 'failed' THEN t.value END,
-            output = CASE WHEN t.verdict = 'failed' THEN t.fallback END,
+            output = CASE WHEN t.verdict = 'failed' THEN t.fallback WHEN t.verdict = 'cached' THEN t.value END,
             handled = t.verdict = 'failed' AND t.fallback IS NOT NULL,
-            finished_at = CASE WHEN t.verdict <> 'ready' THEN v_now END
+            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'begin', 'waiting') THEN v_now END
           FROM taken t
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
@@ -56,28 +63,29 @@ BEGIN
                  AND coalesce(o.state, '') = 'ready' AND coalesce(o.parked, '') = 'control'
               OFFSET 0) o
          WHERE s.ctid = o.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.reason, s.error
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.parked, s.reason, s.wait_reason, s.error
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal), v_now,
                'step.' || d.state, d.run_id, d.ordinal, d.batch,
-               coalesce(d.error, json_build_object('reason', d.reason)::text)
+               CASE WHEN d.state = 'succeeded' AND d.reason = 'cached' THEN '{"cached":true}'
+                    ELSE coalesce(d.error, json_build_object('reason', coalesce(d.wait_reason, d.reason))::text) END
           FROM done d
          WHERE d.state <> 'ready'
     ), load AS (
         UPDATE tenant_load l SET
             seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state <> 'ready'), 0),
-            ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready'), 0),
+            ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready' AND d.parked IS NULL), 0),
             control_count = l.control_count - g.n
           FROM (SELECT tenant_id, count(*) AS n FROM taken GROUP BY tenant_id) g
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(x.tenant_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.run_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.version_id) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.ordinal) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
-           array_agg(x.state) FILTER (WHERE x.state <> 'output' AND x.state <> 'ready'),
+    SELECT array_agg(x.tenant_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.run_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.version_id) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.ordinal) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
+           array_agg(x.state) FILTER (WHERE x.state NOT IN ('output', 'ready', 'waiting')),
            array_agg(x.tenant_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.run_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.output) FILTER (WHERE x.state = 'output'),
@@ -90,6 +98,9 @@ BEGIN
                    CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END
               FROM taken t WHERE t.ordinal = -1) x;
 
+    IF 'begin' = ANY (p_verdicts) THEN
+        PERFORM engine_cache_begin(p_tenants, p_runs, p_ordinals, p_batches, p_verdicts, v_now);
+    END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
     END IF;

@@ -1,4 +1,5 @@
--- Purpose: stuck code has ended: give back its connection, and let its retry's delay begin.
+-- Purpose: stuck code has ended: give back its connection, and let its retry's delay begin, or its
+--          step's compensation, or the undo of its run.
 -- Guard:   takes the tenants' mutexes.
 CREATE OR REPLACE FUNCTION engine_unhold(
     p_worker int, p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[]
@@ -25,7 +26,9 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = g.ordinal
-                 AND o.batch = g.batch AND coalesce(o.state, '') = 'waiting' AND o.due_at IS NULL
+                 AND (o.batch = g.batch OR g.batch = 0 AND o.batch = -1)
+                 AND coalesce(o.state, '') = 'waiting' AND o.due_at IS NULL
+                 AND o.wait_reason IS DISTINCT FROM 'compensate'
               OFFSET 0) o
          WHERE s.ctid = o.tid
         RETURNING 1
@@ -46,5 +49,6 @@ BEGIN
           SELECT o.ctid AS tid FROM run o WHERE o.id = g.x AND o.max_parallel IS NOT NULL OFFSET 0) o
      WHERE r.ctid = o.tid;
     PERFORM engine_unpark(u_tenants, u_runs);
+    PERFORM engine_undo_start(u_tenants, u_runs, NULL, v_now);
 END
 $$;

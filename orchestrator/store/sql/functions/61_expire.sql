@@ -31,7 +31,7 @@ BEGIN
     SELECT array_agg(d.tenant_id), array_agg(d.id) INTO v_tenants, v_runs FROM (
         SELECT r.tenant_id, r.id FROM run r
          WHERE r.finished_at IS NULL AND r.closing IS NOT NULL AND r.closing_at < v_now - interval '5 minutes'
-           AND EXISTS (SELECT 1 FROM step_run s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id
+           AND EXISTS (SELECT 1 FROM step_run s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.batch <> -2
                           AND s.state IN ('blocked', 'ready', 'waiting'))
          ORDER BY r.closing_at LIMIT p_limit) d;
     IF v_runs IS NOT NULL THEN

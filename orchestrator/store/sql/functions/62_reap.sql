@@ -19,6 +19,10 @@ DECLARE
     h_runs uuid[];
     h_ordinals int[];
     h_batches int[];
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
+    c_batches int[];
 BEGIN
     SELECT array_agg(DISTINCT x.tenant_id) INTO v_tenants FROM (
         SELECT s.tenant_id FROM step_run s WHERE s.state = 'running' AND s.worker_id = p_worker
@@ -47,7 +51,7 @@ BEGIN
           FROM step_run s
           CROSS JOIN LATERAL (SELECT r.closing FROM run r WHERE r.id = s.run_id OFFSET 0) r
           CROSS JOIN LATERAL (
-              SELECT v.fallback FROM version_step v
+              SELECT CASE WHEN s.batch >= 0 THEN v.fallback END AS fallback FROM version_step v
                WHERE v.version_id = s.version_id AND v.ordinal = s.ordinal OFFSET 0) v
          WHERE s.state = 'running' AND s.worker_id = p_worker AND s.tenant_id = ANY (v_tenants)
     ), done AS (
@@ -84,14 +88,19 @@ BEGIN
          WHERE l.ctid = o.tid
     )
     SELECT count(*), coalesce(array_agg(DISTINCT d.queue) FILTER (WHERE d.state = 'ready'), '{}'),
-           array_agg(d.tenant_id) FILTER (WHERE d.state <> 'ready'),
-           array_agg(d.run_id) FILTER (WHERE d.state <> 'ready'),
-           array_agg(d.version_id) FILTER (WHERE d.state <> 'ready'),
-           array_agg(d.ordinal) FILTER (WHERE d.state <> 'ready'),
-           array_agg(d.state) FILTER (WHERE d.state <> 'ready'),
+           array_agg(d.tenant_id) FILTER (WHERE d.state <> 'ready' AND d.batch = 0),
+           array_agg(d.run_id) FILTER (WHERE d.state <> 'ready' AND d.batch = 0),
+           array_agg(d.version_id) FILTER (WHERE d.state <> 'ready' AND d.batch = 0),
+           array_agg(d.ordinal) FILTER (WHERE d.state <> 'ready' AND d.batch = 0),
+           array_agg(d.state) FILTER (WHERE d.state <> 'ready' AND d.batch = 0),
+           array_agg(d.tenant_id) FILTER (WHERE d.state <> 'ready' AND d.batch IN (-1, -2)),
+           array_agg(d.run_id) FILTER (WHERE d.state <> 'ready' AND d.batch IN (-1, -2)),
+           array_agg(d.ordinal) FILTER (WHERE d.state <> 'ready' AND d.batch IN (-1, -2)),
+           array_agg(d.batch) FILTER (WHERE d.state <> 'ready' AND d.batch IN (-1, -2)),
            array_agg(d.tenant_id) FILTER (WHERE d.limited),
            array_agg(d.run_id) FILTER (WHERE d.limited)
-      INTO lost, wake, d_tenants, d_runs, d_versions, d_ordinals, d_states, u_tenants, u_runs
+      INTO lost, wake, d_tenants, d_runs, d_versions, d_ordinals, d_states,
+           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs
       FROM done d;
 
     IF lost > 0 THEN
@@ -105,6 +114,9 @@ BEGIN
     END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
+    END IF;
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_calls_ended(c_tenants, c_runs, c_ordinals, c_batches, v_now);
     END IF;
     IF u_runs IS NOT NULL THEN
         PERFORM engine_unpark(u_tenants, u_runs);

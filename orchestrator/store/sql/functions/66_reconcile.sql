@@ -17,7 +17,7 @@ BEGIN
     UPDATE run r SET active_count = x.n
       FROM (SELECT q.id, (SELECT count(*) FROM step_run s WHERE s.tenant_id = q.tenant_id AND s.run_id = q.id AND s.state = 'running')
                        + (SELECT count(*) FROM hold h WHERE h.tenant_id = q.tenant_id AND h.run_id = q.id) AS n
-              FROM run q WHERE q.tenant_id = p_tenant AND q.state IN ('queued', 'running', 'paused')
+              FROM run q WHERE q.tenant_id = p_tenant AND (q.state IN ('queued', 'running', 'paused') OR q.undo_state = 'running')
                AND q.max_parallel IS NOT NULL) x
      WHERE r.id = x.id AND r.active_count <> x.n;
     GET DIAGNOSTICS v_runs = ROW_COUNT;

@@ -8,13 +8,18 @@ BEGIN
     SELECT array_agg(o.tenant_id), array_agg(o.id) INTO v_tenants, v_runs FROM (
         SELECT r.tenant_id, r.id FROM tenant t
          CROSS JOIN LATERAL (
-            SELECT n.tenant_id, n.id, n.finished_at FROM run n
+            SELECT n.tenant_id, n.id, n.finished_at, n.undo_state FROM run n
              WHERE n.tenant_id = t.id AND n.created_at < clock_timestamp() - p_days * interval '1 day'
              ORDER BY n.created_at, n.id LIMIT p_limit) r
-         WHERE r.finished_at < clock_timestamp() - p_days * interval '1 day' LIMIT p_limit) o;
+         WHERE r.finished_at < clock_timestamp() - p_days * interval '1 day'
+           AND r.undo_state IS DISTINCT FROM 'running' LIMIT p_limit) o;
     IF v_runs IS NULL THEN
         RETURN 0;
     END IF;
+    -- objects in the storage go once no payload needs them (store/payloads.py)
+    DELETE FROM payload p USING unnest(v_runs) AS d (run_id) WHERE p.run_id = d.run_id;
+    DELETE FROM heartbeat h USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE h.run_id = d.run_id AND h.tenant_id = d.tenant_id;
     DELETE FROM step_run s USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id;
     DELETE FROM idempotency_key k USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)

@@ -1,0 +1,105 @@
+"""Large payloads between claims and completions: fetched before a step, put away after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from orchestrator.executor import control, invoke
+from orchestrator.executor.plans import Plans
+from orchestrator.store import Connection, payloads, work
+from orchestrator.store.payloads import PayloadTooLarge
+from orchestrator.store.settling import Settled
+from orchestrator.store.work import Claimed, Completion, Verdict
+
+
+class Unreadable(invoke.Fault):
+    """A payload that a claim needs cannot be read now."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("error", f"a payload could not be read: {error}", retry=True)
+
+
+def whole(connection: Connection, claimed: Claimed, needs: Sequence[int]) -> Claimed:
+    """The claim with what was too large to come with it.  Raises Unreadable, psycopg.Error."""
+    if claimed.lazy:
+        claimed = work.fetch_inputs(connection, claimed, needs)
+    texts = [claimed.args, claimed.input, *(claimed.outputs or ())]
+    if not payloads.has_reference(texts):
+        return claimed
+    try:
+        args, given, *outputs = payloads.resolve(connection, texts)
+    except payloads.PayloadUnreadable as error:
+        raise Unreadable(error) from error
+    return claimed._replace(
+        args=args, input=given, outputs=None if claimed.outputs is None else outputs
+    )
+
+
+def put_away(connection: Connection, plans: Plans, completions: Iterable[Completion]) -> None:
+    """Put references in place of large outputs and arguments; an output beyond the tenant's limit
+    fails its attempt.  What was put away before is left alone, so it may be called again."""
+    for completion in completions:
+        if completion.claimed.batch != 0:
+            continue  # parts of a step are put together in SQL, from their rows
+        completion.args = _kept(connection, completion.claimed, completion.args, limited=False)
+        try:
+            completion.output = _kept(connection, completion.claimed, completion.output)
+        except PayloadTooLarge as error:
+            _refuse(plans, completion, error)
+
+
+def verdicts_put_away(
+    connection: Connection, verdicts: Iterable[Verdict | Settled]
+) -> list[Verdict | Settled]:
+    """The verdicts with references in place of large outputs, values of `on_error` and signals."""
+    found: list[Verdict | Settled] = []
+    for verdict in verdicts:
+        if (
+            isinstance(verdict, Verdict)
+            and verdict.verdict == "output"
+            and payloads.is_large(verdict.value)
+        ):
+            found.append(_output(connection, verdict))
+        elif verdict.verdict == "succeeded" and payloads.is_large(verdict.value):
+            kept = _kept(connection, verdict.claimed, verdict.value, limited=False)
+            found.append(replace(verdict, value=kept))
+        elif payloads.is_large(verdict.fallback):
+            kept = _kept(connection, verdict.claimed, verdict.fallback, limited=False)
+            found.append(replace(verdict, fallback=kept))
+        else:
+            found.append(verdict)
+    return found
+
+
+def _output(connection: Connection, verdict: Verdict) -> Verdict:
+    try:
+        kept = _kept(connection, verdict.claimed, verdict.value)
+    except PayloadTooLarge as error:
+        return control.refused_output(verdict.claimed, f"output: {error}")
+    return replace(verdict, value=kept)
+
+
+def _kept(
+    connection: Connection, claimed: Claimed, text: str | None, *, limited: bool = True
+) -> str | None:
+    if text is None or not payloads.is_large(text):
+        return text
+    return payloads.keep(
+        connection, tenant_id=claimed.tenant_id, run_id=claimed.run_id, text=text, limited=limited
+    )
+
+
+def _refuse(plans: Plans, completion: Completion, error: PayloadTooLarge) -> None:
+    """Let the attempt fail for its output, as one that is larger than the server's limit does."""
+    fault = invoke.Fault("invalid_output", f"the result cannot be kept: {error}", retry=False)
+    described = invoke.describe(fault)
+    plan = plans.find(completion.claimed.version_id)
+    step = None if plan is None else plan.steps[completion.claimed.ordinal]
+    failed = (
+        Completion(completion.claimed, "failed", completion.seconds, error=described)
+        if step is None
+        else invoke.final_failure(step, completion.claimed, described, completion.seconds)
+    )
+    completion.outcome, completion.output = failed.outcome, failed.output
+    completion.error, completion.handled = failed.error, failed.handled

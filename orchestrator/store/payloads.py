@@ -1,0 +1,183 @@
+"""Payloads by size: up to 8 KiB in their row, up to 1 MiB compressed in a table, above in the storage.
+
+A row holds `\\x01` and the payload's id in place of a large text.  JSON escapes control characters, so
+no JSON text holds that by itself, and a reference may also stand inside a text that SQL has put
+together of several (a run's default output).  Whoever reads one resolves it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from uuid_utils.compat import uuid7
+
+from orchestrator.store.connect import Connection
+
+logger = logging.getLogger(__name__)
+
+INLINE = 8 * 1024
+"""Bytes of JSON that stay in the row."""
+IN_TABLE = 1024 * 1024
+"""Bytes of JSON that stay in the database."""
+MARK = "\x01"
+LEVEL = 1
+"""zlib's quickest: most of what is gained, at 100 MB/s."""
+_REFERENCE = re.compile(MARK + r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+
+KEEP = """
+INSERT INTO payload (id, tenant_id, run_id, size, data, object_key)
+SELECT %(id)s::uuid, %(tenant_id)s::int, %(run_id)s::uuid, %(size)s::bigint, %(data)s::bytea, %(object_key)s::text
+  FROM quota q WHERE q.tenant_id = %(tenant_id)s::int AND (NOT %(limited)s::bool OR q.max_payload_bytes >= %(size)s::bigint)
+ON CONFLICT (id) DO NOTHING
+RETURNING 1
+"""
+LIMIT = "SELECT max_payload_bytes FROM quota WHERE tenant_id = %s::int"
+ANNOUNCE = "INSERT INTO stored_object (key) VALUES (%s::text) ON CONFLICT DO NOTHING"
+FETCH = "SELECT id, data, object_key FROM payload WHERE id = ANY (%s::uuid[])"
+# An object that nobody needs is looked at twice: a payload that shares it may just be being made.
+MARK_ORPHANS = """
+UPDATE stored_object o SET orphaned_at = clock_timestamp()
+ WHERE o.orphaned_at IS NULL AND o.created_at < clock_timestamp() - interval '1 hour'
+   AND NOT EXISTS (SELECT 1 FROM payload p WHERE p.object_key = o.key)
+"""
+ORPHANS = """
+SELECT o.key FROM stored_object o
+ WHERE o.orphaned_at < clock_timestamp() - interval '5 minutes'
+   AND NOT EXISTS (SELECT 1 FROM payload p WHERE p.object_key = o.key)
+ ORDER BY o.orphaned_at LIMIT %s::int
+"""
+
+
+class PayloadTooLarge(ValueError):
+    """A payload of more bytes than the tenant's `max_payload_bytes`."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"{size:,} bytes of JSON are more than the tenant's {limit:,}")
+
+
+class PayloadUnreadable(Exception):
+    """A payload that a row refers to is not there, or the storage does not give it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A large text in its new place; `insert` makes it known once its run is there."""
+
+    id: UUID
+    size: int
+    data: bytes | None
+    object_key: str | None
+
+    @property
+    def reference(self) -> str:
+        """What stands for it in a row."""
+        return f"{MARK}{self.id}"
+
+
+def is_large(text: str | None) -> bool:
+    """Whether a text has more bytes than stay in its row."""
+    if text is None or len(text) <= INLINE // 4:
+        return False
+    return len(text) > INLINE or (not text.isascii() and len(text.encode()) > INLINE)
+
+
+def place(connection: Connection, *, tenant_id: int, text: str) -> Large | None:
+    """Compress a text, or put it into the storage; nothing refers to it yet.
+
+    None: the storage does not take it, so that it has to stay in its row."""
+    number, data = uuid7(), text.encode()
+    if len(data) <= IN_TABLE:
+        return Large(number, len(data), zlib.compress(data, LEVEL), None)
+    key = f"{tenant_id}/{datetime.now(UTC):%Y-%m-%d}/{number}.json"
+    connection.execute(ANNOUNCE, (key,))
+    try:
+        storages["payloads"].save(key, ContentFile(data))
+    except Exception:
+        logger.exception("the storage of payloads does not take %s: it stays in its row", key)
+        return None
+    return Large(number, len(data), None, key)
+
+
+def insert(
+    connection: Connection, large: Large, *, tenant_id: int, run_id: UUID, limited: bool = True
+) -> None:
+    """Make a placed text known as a payload of the run.
+
+    Raises PayloadTooLarge where it has more bytes than the tenant may keep, if that is `limited`."""
+    values = {
+        "id": large.id,
+        "tenant_id": tenant_id,
+        "run_id": run_id,
+        "size": large.size,
+        "data": large.data,
+        "object_key": large.object_key,
+        "limited": limited,
+    }
+    if connection.execute(KEEP, values).fetchone() is None:
+        row = connection.execute(LIMIT, (tenant_id,)).fetchone()
+        raise PayloadTooLarge(large.size, row[0] if row else 0)
+
+
+def keep(
+    connection: Connection, *, tenant_id: int, run_id: UUID, text: str, limited: bool = True
+) -> str:
+    """What stands for a large text in a row: a reference to where it now is.  Raises PayloadTooLarge."""
+    large = place(connection, tenant_id=tenant_id, text=text)
+    if large is None:
+        return text
+    insert(connection, large, tenant_id=tenant_id, run_id=run_id, limited=limited)
+    return large.reference
+
+
+def has_reference(texts: Iterable[str | None]) -> bool:
+    """Whether any of these refers to a payload."""
+    return any(text is not None and MARK in text for text in texts)
+
+
+def resolve(connection: Connection, texts: Sequence[str | None]) -> list[str | None]:
+    """The texts with what their references stand for.  Raises PayloadUnreadable."""
+    wanted = {
+        UUID(found) for text in texts if text and MARK in text for found in _REFERENCE.findall(text)
+    }
+    if not wanted:
+        return list(texts)
+    rows = connection.execute(FETCH, (list(wanted),)).fetchall()
+    known = {str(number): _read(data, key) for number, data, key in rows}
+
+    def full(found: re.Match[str]) -> str:
+        try:
+            return known[found[1]]
+        except KeyError:
+            raise PayloadUnreadable(f"the payload {found[1]} is not there") from None
+
+    return [
+        text if text is None or MARK not in text else _REFERENCE.sub(full, text) for text in texts
+    ]
+
+
+def _read(data: bytes | None, key: str | None) -> str:
+    if data is not None:
+        return zlib.decompress(data).decode()
+    assert key is not None
+    try:
+        with storages["payloads"].open(key, "rb") as file:
+            return bytes(file.read()).decode()
+    except Exception as error:
+        raise PayloadUnreadable(f"the storage does not give {key}: {error}") from error
+
+
+def sweep(connection: Connection, *, limit: int) -> int:
+    """Delete objects that no payload needs, first the object and then what is known of it; how many."""
+    connection.execute(MARK_ORPHANS)
+    keys = [row[0] for row in connection.execute(ORPHANS, (limit,)).fetchall()]
+    for key in keys:
+        storages["payloads"].delete(key)
+        connection.execute("DELETE FROM stored_object WHERE key = %s::text", (key,))
+    return len(keys)

@@ -1,0 +1,273 @@
+-- Purpose: what a run's end means for the undo of one of its steps.
+-- Model:   orchestrator.domain.undo.is_undoable; a test compares the two.
+-- A step that succeeded is undone, and one that had begun and whose end is unknown: it was cut off or
+-- its process died.  A handled failure is not.  `suspect`: its process died and it has not ended since.
+CREATE OR REPLACE FUNCTION engine_undoable(
+    p_state text, p_handled boolean, p_started boolean, p_suspect boolean, p_error text
+) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN NOT p_handled AND (
+        p_state = 'succeeded'
+        OR p_state = 'failed' AND coalesce(p_error::json ->> 'code', '') IN ('timeout', 'heartbeat_timeout', 'lost')
+        OR p_state = 'cancelled' AND p_started AND (
+            p_suspect OR p_error IS NULL
+            OR p_error::json ->> 'code' IN ('timeout', 'heartbeat_timeout', 'lost', 'cancelled')));
+END
+$$;
+
+-- Purpose: whether anything of a run can be undone.  Index: version_call's and step_run's key.
+CREATE OR REPLACE FUNCTION engine_has_undo(p_tenant int, p_run uuid, p_version bigint) RETURNS boolean LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT 1
+          FROM (SELECT o.ordinal FROM version_call o WHERE o.version_id = p_version AND o.batch = -2 OFFSET 0) c
+          CROSS JOIN LATERAL (
+              SELECT 1 FROM step_run o
+               WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = c.ordinal AND o.batch = 0
+                 AND engine_undoable(o.state, o.handled, o.started_at IS NOT NULL, o.suspect, o.error)
+              OFFSET 0) s);
+END
+$$;
+
+-- Purpose: runs are being undone from now on: those that are to fail (with this error), or on request.
+-- Guard:   under the tenants' mutexes; nothing of them can run any more.
+CREATE OR REPLACE FUNCTION engine_undo_begin(
+    p_tenants int[], p_runs uuid[], p_errors text[], p_actor text, p_now timestamptz
+) RETURNS text[] LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    -- its timeout and deadline have no more to say; neither has a later failure: the error is fixed
+    UPDATE run r SET undo_state = 'running', error = coalesce(d.error, r.error), expires_at = NULL
+      FROM unnest(p_runs, p_errors) AS d (run_id, error)
+      CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM run o WHERE o.id = d.run_id OFFSET 0) o
+     WHERE r.ctid = o.tid;
+    RETURN engine_undo_start(p_tenants, p_runs, p_actor, p_now);
+END
+$$;
+
+-- Purpose: make the rows of undos.  Each waits for the undos of all that came after its step; a step
+--          between two of them that has none of its own gets a row without a handler, which passes
+--          the order on and ends by itself.  Of the others nothing is kept.
+-- Guard:   under the tenants' mutexes; only runs that are to be undone and have no such rows.  Code
+--          whose attempt is over may still run (a hold): its end is awaited (engine_unhold calls again).
+-- Returns: the queues to wake.
+CREATE OR REPLACE FUNCTION engine_undo_start(p_tenants int[], p_runs uuid[], p_actor text, p_now timestamptz) RETURNS text[] LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_us bigint := engine_micros(p_now);
+    v_wake text[];
+BEGIN
+    WITH RECURSIVE base AS MATERIALIZED (
+        SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
+    ), given AS MATERIALIZED (
+        SELECT d.tenant_id, d.run_id, r.*
+          FROM (SELECT DISTINCT * FROM unnest(p_tenants, p_runs) AS d (tenant_id, run_id)) d
+          CROSS JOIN LATERAL (
+              SELECT o.ctid AS tid, o.version_id, o.priority, o.max_parallel IS NOT NULL AS limited FROM run o
+               WHERE o.id = d.run_id AND o.undo_state = 'running' AND o.undo_open = 0 OFFSET 0) r
+         WHERE NOT EXISTS (SELECT 1 FROM hold h WHERE h.run_id = d.run_id)
+    ), eligible AS MATERIALIZED (
+        SELECT g.tenant_id, g.run_id, g.version_id, c.*
+          FROM given g
+          CROSS JOIN LATERAL (
+              SELECT o.ordinal, o.handler_id, o.queue FROM version_call o
+               WHERE o.version_id = g.version_id AND o.batch = -2 OFFSET 0) c
+          CROSS JOIN LATERAL (
+              SELECT 1 FROM step_run o
+               WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = c.ordinal AND o.batch = 0
+                 AND engine_undoable(o.state, o.handled, o.started_at IS NOT NULL, o.suspect, o.error)
+              OFFSET 0) s
+    ), relevant AS (
+        SELECT e.tenant_id, e.run_id, e.version_id, e.ordinal FROM eligible e
+        UNION
+        SELECT x.tenant_id, x.run_id, x.version_id, p.ordinal
+          FROM relevant x
+          CROSS JOIN LATERAL (
+              SELECT o.parents FROM version_step o
+               WHERE o.version_id = x.version_id AND o.ordinal = x.ordinal OFFSET 0) v
+          CROSS JOIN LATERAL unnest(v.parents) AS p (ordinal)
+    ), node AS (
+        SELECT x.tenant_id, x.run_id, x.version_id, x.ordinal, sum(x.n)::int AS after,
+               max(x.handler_id) AS handler_id, max(x.queue) AS queue
+          FROM (SELECT e.tenant_id, e.run_id, e.version_id, e.ordinal, 0 AS n, e.handler_id, e.queue FROM eligible e
+                UNION ALL
+                SELECT y.tenant_id, y.run_id, y.version_id, p.ordinal, 1, NULL, NULL
+                  FROM relevant y
+                  CROSS JOIN LATERAL (
+                      SELECT o.parents FROM version_step o
+                       WHERE o.version_id = y.version_id AND o.ordinal = y.ordinal OFFSET 0) v
+                  CROSS JOIN LATERAL unnest(v.parents) AS p (ordinal)) x
+         GROUP BY x.tenant_id, x.run_id, x.version_id, x.ordinal
+    ), made AS (
+        INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state, limited,
+                              rank, priority, parents_total, parents_left, ready_at)
+        SELECT n.tenant_id, n.run_id, n.ordinal, -2, n.version_id, n.handler_id, coalesce(n.queue, ''), 'always',
+               CASE WHEN n.after = 0 THEN 'ready' ELSE 'blocked' END, g.limited,
+               v_us - g.priority * 60000000::bigint, g.priority, n.after, n.after,
+               CASE WHEN n.after = 0 THEN p_now END
+          FROM given g JOIN node n ON n.run_id = g.run_id
+        RETURNING tenant_id, run_id, ordinal, state, queue
+    ), opened AS (
+        UPDATE run r SET undo_open = m.n
+          FROM given g
+          CROSS JOIN LATERAL (SELECT count(*)::int AS n FROM made o WHERE o.run_id = g.run_id OFFSET 0) m
+         WHERE r.ctid = g.tid
+    ), told AS (
+        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, actor)
+        SELECT m.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = m.tenant_id) + row_number() OVER (PARTITION BY m.tenant_id ORDER BY m.run_id, m.ordinal),
+               p_now, 'step.ready', m.run_id, m.ordinal, -2, p_actor
+          FROM made m WHERE m.state = 'ready'
+    ), load AS (
+        UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.n
+          FROM (SELECT tenant_id, count(*) AS n FROM made WHERE state = 'ready' GROUP BY tenant_id) g
+         CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+         WHERE l.ctid = o.tid
+    )
+    SELECT coalesce(array_agg(DISTINCT m.queue) FILTER (WHERE m.state = 'ready'), '{}') INTO v_wake FROM made m;
+    RETURN v_wake;
+END
+$$;
+
+-- Purpose: undos have ended, well or not: the undos of what came before become ready; with the last
+--          one the run has been undone, and ends if it has not ended before.
+-- Guard:   under the tenants' mutexes.  Input: one entry for each row of batch -2 that has just ended.
+CREATE OR REPLACE FUNCTION engine_undone(p_tenants int[], p_runs uuid[], p_ordinals int[], p_now timestamptz) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_us bigint := engine_micros(p_now);
+    d_tenants int[] := p_tenants;
+    d_runs uuid[] := p_runs;
+    d_ordinals int[] := p_ordinals;
+    f_tenants int[];
+    f_runs uuid[];
+BEGIN
+    WHILE cardinality(d_runs) > 0 LOOP
+        WITH base AS MATERIALIZED (
+            SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (d_tenants)
+        ), of AS MATERIALIZED (
+            SELECT g.run_id, g.n, r.tid, r.version_id
+              FROM (SELECT d.run_id, count(*)::int AS n FROM unnest(d_runs) AS d (run_id) GROUP BY d.run_id) g
+              CROSS JOIN LATERAL (SELECT o.ctid AS tid, o.version_id FROM run o WHERE o.id = g.run_id OFFSET 0) r
+        ), counted AS (
+            UPDATE run r SET undo_open = r.undo_open - o.n FROM of o WHERE r.ctid = o.tid
+        ), edge AS (
+            SELECT d.tenant_id, d.run_id, p.ordinal, count(*)::int AS n
+              FROM unnest(d_tenants, d_runs, d_ordinals) AS d (tenant_id, run_id, ordinal)
+              JOIN of o ON o.run_id = d.run_id
+              CROSS JOIN LATERAL (
+                  SELECT x.parents FROM version_step x
+                   WHERE x.version_id = o.version_id AND x.ordinal = d.ordinal OFFSET 0) v
+              CROSS JOIN LATERAL unnest(v.parents) AS p (ordinal)
+             GROUP BY d.tenant_id, d.run_id, p.ordinal
+        ), moved AS (
+            UPDATE step_run s SET
+                parents_left = s.parents_left - e.n,
+                state = CASE WHEN s.parents_left > e.n THEN 'blocked' WHEN s.handler_id IS NULL THEN 'skipped' ELSE 'ready' END,
+                ready_at = CASE WHEN s.parents_left = e.n THEN p_now END,
+                rank = v_us - s.priority * 60000000::bigint,
+                finished_at = CASE WHEN s.parents_left = e.n AND s.handler_id IS NULL THEN p_now END
+              FROM edge e
+              CROSS JOIN LATERAL (
+                  SELECT o.ctid AS tid FROM step_run o
+                   WHERE o.tenant_id = e.tenant_id AND o.run_id = e.run_id AND o.ordinal = e.ordinal
+                     AND o.batch = -2 AND coalesce(o.state, '') = 'blocked'
+                  OFFSET 0) o
+             WHERE s.ctid = o.tid
+            RETURNING s.tenant_id, s.run_id, s.ordinal, s.state
+        ), told AS (
+            INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch)
+            SELECT m.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = m.tenant_id) + row_number() OVER (PARTITION BY m.tenant_id ORDER BY m.run_id, m.ordinal),
+                   p_now, 'step.ready', m.run_id, m.ordinal, -2
+              FROM moved m WHERE m.state = 'ready'
+        ), load AS (
+            UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.n
+              FROM (SELECT tenant_id, count(*) AS n FROM moved WHERE state = 'ready' GROUP BY tenant_id) g
+             CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+             WHERE l.ctid = o.tid
+        )
+        SELECT coalesce(array_agg(m.tenant_id), '{}'), coalesce(array_agg(m.run_id), '{}'),
+               coalesce(array_agg(m.ordinal), '{}')
+          INTO d_tenants, d_runs, d_ordinals
+          FROM moved m WHERE m.state = 'skipped';
+    END LOOP;
+
+    WITH ended AS (
+        UPDATE run r SET
+            undo_state = CASE WHEN f.ordinal IS NULL THEN 'succeeded' ELSE 'failed' END,
+            undo_finished_at = p_now,
+            undo_error = CASE WHEN f.ordinal IS NOT NULL THEN (
+                SELECT json_build_object('code', 'step_failed',
+                           'message', 'The undo of step "' || v.name || '" failed: ' || coalesce(f.error::json ->> 'message', f.state),
+                           'step', v.name,
+                           'cause', json_build_object('code', f.error::json -> 'code',
+                               'message', f.error::json -> 'message', 'type', f.error::json -> 'type'))::text
+                  FROM version_step v WHERE v.version_id = o.version_id AND v.ordinal = f.ordinal) END
+          FROM (SELECT DISTINCT * FROM unnest(p_tenants, p_runs) AS d (tenant_id, run_id)) d
+          CROSS JOIN LATERAL (
+              SELECT o.ctid AS tid, o.version_id FROM run o
+               WHERE o.id = d.run_id AND o.undo_state = 'running' AND o.undo_open = 0 OFFSET 0) o
+          LEFT JOIN LATERAL (
+              SELECT s.ordinal, s.state, s.error FROM step_run s
+               WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id AND s.batch = -2
+                 AND coalesce(s.state, '') IN ('failed', 'cancelled')
+               ORDER BY s.finished_at, s.ordinal LIMIT 1) f ON true
+         WHERE r.ctid = o.tid
+        RETURNING r.tenant_id, r.id, r.finished_at
+    )
+    SELECT array_agg(e.tenant_id), array_agg(e.id) INTO f_tenants, f_runs FROM ended e WHERE e.finished_at IS NULL;
+    IF f_runs IS NOT NULL THEN
+        PERFORM engine_finish(f_tenants, f_runs, NULL, NULL, p_now);
+    END IF;
+END
+$$;
+
+-- Purpose: rows of batch -1 and -2 have ended.  Guard: under the tenants' mutexes.
+CREATE OR REPLACE FUNCTION engine_calls_ended(
+    p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_now timestamptz
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
+    u_tenants int[];
+    u_runs uuid[];
+    u_ordinals int[];
+BEGIN
+    SELECT array_agg(d.tenant_id) FILTER (WHERE d.batch = -1), array_agg(d.run_id) FILTER (WHERE d.batch = -1),
+           array_agg(d.ordinal) FILTER (WHERE d.batch = -1),
+           array_agg(d.tenant_id) FILTER (WHERE d.batch = -2), array_agg(d.run_id) FILTER (WHERE d.batch = -2),
+           array_agg(d.ordinal) FILTER (WHERE d.batch = -2)
+      INTO c_tenants, c_runs, c_ordinals, u_tenants, u_runs, u_ordinals
+      FROM unnest(p_tenants, p_runs, p_ordinals, p_batches) AS d (tenant_id, run_id, ordinal, batch);
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_compensated(c_tenants, c_runs, c_ordinals, p_now);
+    END IF;
+    IF u_runs IS NOT NULL THEN
+        PERFORM engine_undone(u_tenants, u_runs, u_ordinals, p_now);
+    END IF;
+END
+$$;
+
+-- Purpose: undo a run that has ended, on request.  Guard: takes the tenant's mutex.
+-- Returns: begun; or open (it has not ended), again (it was undone before), nothing (no step of it can
+--          be undone); and the queues to wake.
+CREATE OR REPLACE FUNCTION engine_undo(p_tenant int, p_run uuid, p_actor text, OUT verdict text, OUT wake text[]) LANGUAGE plpgsql AS $$
+DECLARE
+    v_run run%ROWTYPE;
+    v_now timestamptz;
+BEGIN
+    PERFORM engine_lock(ARRAY[p_tenant]);
+    v_now := clock_timestamp();
+    wake := '{}';
+    SELECT * INTO v_run FROM run r WHERE r.id = p_run AND r.tenant_id = p_tenant;
+    verdict := CASE WHEN v_run.undo_state IS NOT NULL THEN 'again'
+                    WHEN v_run.finished_at IS NULL THEN 'open'
+                    WHEN engine_has_undo(p_tenant, p_run, v_run.version_id) THEN 'begun'
+                    ELSE 'nothing' END;
+    IF verdict = 'begun' THEN
+        wake := engine_undo_begin(ARRAY[p_tenant], ARRAY[p_run], ARRAY[NULL::text], p_actor, v_now);
+        wake := engine_hint(p_tenant, wake, v_now);
+    END IF;
+END
+$$;

@@ -1,0 +1,569 @@
+"""Undoing: the order that the statements keep is the domain's, for every graph and every order of ends."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import product
+from typing import Any
+
+import pytest
+
+from orchestrator import store
+from orchestrator.domain.statuses import StepState
+from orchestrator.domain.undo import COMPENSATION, UNDO, is_undoable, may_undo
+from orchestrator.models import Event, Hold, Run, StepRun, TenantLoad
+from orchestrator.services.runs import cancel_run, submit_run
+from orchestrator.services.undoing import undo_run
+from orchestrator.services.workflows import publish_workflow
+from orchestrator.store import clock, work, workers
+from orchestrator.store.work import Claimed, Completion
+from tenants.actors import SYSTEM
+from tenants.models import Tenant
+from tenants.services import create_tenant
+from tests.engine import Engine
+
+UNDO_CALL = {"handler": "core.echo", "args": {"was": "${{ output }}"}}
+LOST = '{"code":"lost","message":"gone","type":null}'
+
+
+@pytest.fixture
+def tenant(db: None) -> Tenant:
+    return create_tenant(slug="t", max_connections=100, actor=SYSTEM)
+
+
+def step(name: str, *parents: str, **more: Any) -> dict[str, Any]:
+    """A step that can be undone unless `undo` is None."""
+    found = {"name": name, "handler": "core.echo", "depends_on": list(parents), "undo": UNDO_CALL}
+    return {key: value for key, value in {**found, **more}.items() if value is not None}
+
+
+def start(tenant: Tenant, steps: list[dict[str, Any]], **more: Any) -> Run:
+    """A run of these steps."""
+    name = f"w{random.randrange(10**9)}"
+    publish_workflow(tenant=tenant, name=name, document={"steps": steps, **more}, actor=SYSTEM)
+    made = submit_run(tenant=tenant, workflow=name, body={}, actor=SYSTEM)
+    return Run.objects.get(pk=made.run_id)
+
+
+def consistent(tenant: Tenant) -> None:
+    """Every count is what the rows say."""
+    assert clock.reconcile(store.connection()) == 0
+
+
+def test_what_is_undone_is_what_the_model_says(db: None) -> None:
+    codes = (None, "error", "timeout", "heartbeat_timeout", "lost", "cancelled", "aborted")
+    cases = list(product(StepState, (True, False), (True, False), (True, False), codes))
+    rows = store.connection().execute(
+        "SELECT engine_undoable(c.state, c.handled, c.started, c.suspect, c.error)"
+        " FROM unnest(%s::text[], %s::bool[], %s::bool[], %s::bool[], %s::text[])"
+        " WITH ORDINALITY AS c (state, handled, started, suspect, error, place) ORDER BY place",
+        [
+            [str(c[0]) for c in cases],
+            [c[1] for c in cases],
+            [c[2] for c in cases],
+            [c[3] for c in cases],
+            [None if c[4] is None else json.dumps({"code": c[4]}) for c in cases],
+        ],
+    )
+    said = [bool(row[0]) for row in rows.fetchall()]
+    assert said == [
+        is_undoable(state, handled=handled, started=started, suspect=suspect, code=code)
+        for state, handled, started, suspect, code in cases
+    ]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_order_is_the_model_s_on_random_graphs(tenant: Tenant, seed: int) -> None:
+    rng = random.Random(seed)
+    size = rng.randrange(2, 14)
+    parents = {
+        n: tuple(sorted(rng.sample(range(n), min(n, rng.randrange(4))))) for n in range(size)
+    }
+    with_undo = {n for n in parents if rng.random() < 0.6}
+    failing = {n for n in parents if rng.random() < 0.2} | {size - 1}
+    run = start(
+        tenant,
+        [
+            step(f"s{n}", *(f"s{p}" for p in above), undo=UNDO_CALL if n in with_undo else None)
+            for n, above in parents.items()
+        ],
+    )
+    engine = Engine()
+    engine.join()
+    undoing: dict[int, Claimed] = {}
+    succeeded: set[int] = set()
+    ended: set[int] = set()
+    running: list[Claimed] = []
+    while True:
+        claims = engine.claim()
+        running += [c for c in claims if c.batch == 0]
+        undoing |= {c.ordinal: c for c in claims if c.batch == UNDO}
+        if undoing or ended:
+            assert not running, "nothing of the run runs any more"
+            undoable = with_undo & succeeded
+            assert set(undoing) == may_undo(parents, undoable, ended)
+        if running:
+            claim = running.pop(rng.randrange(len(running)))
+            if claim.ordinal in failing:
+                engine.fail(claim)
+            else:
+                succeeded.add(claim.ordinal)
+                engine.succeed([claim], claim.ordinal)
+        elif undoing:
+            run.refresh_from_db()
+            assert (run.state, run.undo_state) == ("running", "running")
+            claim = undoing.pop(rng.choice(sorted(undoing)))
+            ended.add(claim.ordinal)
+            if rng.random() < 0.3:
+                engine.fail(claim)
+            else:
+                engine.succeed([claim])
+        else:
+            break
+    run.refresh_from_db()
+    assert run.state == "failed"
+    assert ended == with_undo & succeeded
+    assert (run.undo_state is None) == (not ended)
+    assert run.undo_open == 0
+    assert Event.objects.filter(run_id=run.pk, type="run.failed").count() == 1
+    consistent(tenant)
+
+
+def ends(engine: Engine, *names: str, fail: str = "") -> list[Claimed]:
+    """Claim once and succeed (or fail) what was claimed."""
+    claims = engine.claim()
+    for claim in claims:
+        if claim.ordinal == int(fail or -1):
+            engine.fail(claim)
+        else:
+            engine.succeed([claim], {"of": claim.ordinal})
+    return claims
+
+
+def test_an_undo_gets_its_step_s_output_and_the_run_fails_only_then(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a"), step("c", "b")])
+    engine = Engine()
+    ends(engine)
+    ends(engine)
+    ends(engine, fail="2")
+    run.refresh_from_db()
+    assert (run.state, run.undo_state, run.finished_at) == ("running", "running", None)
+    assert run.error is not None
+    (undo,) = engine.claim()
+    assert (undo.ordinal, undo.batch, undo.states) == (1, UNDO, ["succeeded"])
+    assert undo.outputs == ['{"of": 1}']
+    engine.succeed([undo])
+    (undo,) = engine.claim()
+    assert undo.ordinal == 0
+    engine.succeed([undo])
+    run.refresh_from_db()
+    assert (run.state, run.undo_state, run.undo_error) == ("failed", "succeeded", None)
+    assert json.loads(run.error or "")["step"] == "c"
+    assert run.undo_finished_at == run.finished_at
+    consistent(tenant)
+
+
+def test_an_undo_that_fails_for_good_is_reported_and_the_others_go_on(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a"), step("c", "b", undo=None)])
+    engine = Engine()
+    ends(engine)
+    ends(engine)
+    ends(engine, fail="2")
+    (undo,) = engine.claim()
+    engine.fail(undo, retry_in_s=0)
+    assert engine.claim() == []
+    assert clock.due(store.connection()) == ["io"]
+    (undo,) = engine.claim()
+    assert (undo.ordinal, undo.attempts) == (1, 1)
+    engine.fail(undo)
+    (undo,) = engine.claim()
+    assert undo.ordinal == 0
+    engine.succeed([undo])
+    run.refresh_from_db()
+    assert (run.state, run.undo_state) == ("failed", "failed")
+    error = json.loads(run.undo_error or "")
+    assert (error["step"], error["cause"]["message"]) == ("b", "no")
+    assert json.loads(run.error or "")["step"] == "c", "the run's own error stays"
+    consistent(tenant)
+
+
+def test_on_request_a_succeeded_run_is_undone_once_and_stays_so(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a", undo=None), step("c", "b")])
+    engine = Engine()
+    engine.run_all()
+    undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    (undo,) = engine.claim()
+    assert (undo.ordinal, undo.batch) == (2, UNDO)
+    engine.succeed([undo])
+    (undo,) = engine.claim()
+    assert undo.ordinal == 0, "what lies between passes the order on"
+    engine.succeed([undo])
+    before = run.finished_at
+    run.refresh_from_db()
+    assert (run.state, run.undo_state, run.error) == ("succeeded", "succeeded", None)
+    assert before is None
+    assert run.finished_at is not None
+    assert run.undo_finished_at is not None
+    assert run.undo_finished_at > run.finished_at
+    assert Event.objects.filter(run_id=run.pk, type="run.succeeded").count() == 1
+    consistent(tenant)
+
+
+def test_a_run_whose_output_fails_is_undone_and_keeps_that_error(tenant: Tenant) -> None:
+    run = start(tenant, [step("a")], output="${{ steps.a.output.missing }}")
+    engine = Engine()
+    engine.succeed(engine.claim(), 1)
+    (asked,) = engine.claim()
+    assert engine.worker is not None
+    error = json.dumps({"code": "step_failed", "message": "output", "step": None, "cause": None})
+    verdict = work.Verdict(asked, "error", error)
+    work.exchange(store.connection(), engine.worker.pk, [], [verdict], None)
+    (undo,) = engine.claim()
+    assert (undo.kind, undo.batch) == ("step", UNDO)
+    engine.succeed([undo])
+    run.refresh_from_db()
+    assert (run.state, run.error, run.undo_state) == ("failed", error, "succeeded")
+    consistent(tenant)
+
+
+def test_a_handled_failure_is_not_undone_and_neither_is_a_plain_one(tenant: Tenant) -> None:
+    run = start(
+        tenant,
+        [
+            step("valued", on_error={"value": 1}),
+            step("answered"),
+            step("fallback", "answered", trigger_rule="one_failed"),
+            step("bad", "fallback"),
+        ],
+    )
+    engine = Engine()
+    by = {claim.ordinal: claim for claim in engine.claim()}
+    error = '{"code":"error","message":"no","type":null}'
+    engine.complete(
+        Completion(by[0], "succeeded", 0, output="1", error=error, handled=True),
+        Completion(by[1], "failed", 0, error=error),
+    )
+    ends(engine)
+    ends(engine, fail="3")
+    (undo,) = engine.claim()
+    assert undo.ordinal == 2
+    engine.succeed([undo])
+    run.refresh_from_db()
+    assert run.state == "failed"
+
+
+def test_timeout_undoes_what_was_cut_off_as_uncertain_and_cancel_undoes_nothing(
+    tenant: Tenant,
+) -> None:
+    for kind in ("timeout", "deadline", "cancel"):
+        run = start(tenant, [step("a"), step("b")])
+        engine = Engine()
+        a, b = engine.claim()
+        engine.succeed([a], 1)
+        store.connection().execute(
+            "SELECT engine_cancel(%s::int, %s::uuid[], %s::text, NULL)", (tenant.pk, [run.pk], kind)
+        )
+        engine.complete(Completion(b, "cancelled", 0, error='{"code":"cancelled"}'))
+        run.refresh_from_db()
+        claims = engine.claim()
+        if kind == "cancel":
+            assert (run.state, run.undo_state, claims) == ("cancelled", None, [])
+            undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+            claims = engine.claim()
+        assert {(c.ordinal, (c.states or [""])[0]) for c in claims} == {
+            (0, "succeeded"),
+            (1, "cancelled"),
+        }
+        engine.succeed(claims)
+        run.refresh_from_db()
+        assert run.state == ("cancelled" if kind == "cancel" else "failed")
+        assert run.undo_state == "succeeded"
+        consistent(tenant)
+
+
+def test_an_undo_is_neither_cancelled_nor_timed_out_with_its_run(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a")], timeout="1m")
+    engine = Engine()
+    ends(engine)
+    ends(engine, fail="1")
+    run.refresh_from_db()
+    assert run.expires_at is None
+    from orchestrator.domain.errors import StateConflict
+
+    with pytest.raises(StateConflict, match="being undone"):
+        cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    # five minutes after a timeout what waits is cut off; undos are not
+    Run.objects.filter(pk=run.pk).update(closing="timeout", closing_at="2020-01-01T00:00:00Z")
+    assert clock.expire(store.connection()) == 0
+    (undo,) = engine.claim()
+    engine.fail(undo, retry_in_s=0)
+    assert StepRun.objects.get(run=run, batch=UNDO).state == "waiting", "closing or not"
+    clock.due(store.connection())
+    (undo,) = engine.claim()
+    engine.complete(Completion(undo, "lost", 0, error=LOST, counts=False))
+    assert StepRun.objects.get(run=run, batch=UNDO).state == "ready"
+    consistent(tenant)
+
+
+def test_a_dead_worker_s_undos_run_again_three_times_and_then_fail(tenant: Tenant) -> None:
+    run = start(
+        tenant, [step("a", on_error={"value": 1}), step("b", "a", undo=None, on_error="fail")]
+    )
+    engine = Engine()
+    ends(engine)
+    ends(engine, fail="1")
+    for losses in range(1, 4):
+        (undo,) = engine.claim()
+        assert undo.ordinal == 0
+        assert engine.worker is not None
+        workers.reap(store.connection(), engine.worker.pk)
+        assert StepRun.objects.get(run=run, batch=UNDO).losses == losses
+        engine.worker = None
+    run.refresh_from_db()
+    assert (run.state, run.undo_state) == ("failed", "failed")
+    assert json.loads(run.undo_error or "")["cause"]["code"] == "lost"
+    row = StepRun.objects.get(run=run, batch=UNDO)
+    assert (row.state, row.output, row.handled) == ("failed", None, False), (
+        "no fallback of its step"
+    )
+    consistent(tenant)
+
+
+def test_code_that_still_runs_is_awaited(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a")])
+    engine = Engine()
+    ends(engine)
+    (b,) = engine.claim()
+    timeout = '{"code":"timeout","message":"late","type":null}'
+    engine.complete(Completion(b, "failed", 0.1, error=timeout, held=True))
+    run.refresh_from_db()
+    assert (run.state, run.undo_state, run.undo_open) == ("running", "running", 0)
+    assert Hold.objects.count() == 1
+    assert engine.claim() == []
+    assert engine.worker is not None
+    work.unhold(store.connection(), engine.worker.pk, [b])
+    (undo,) = engine.claim()
+    assert (undo.ordinal, undo.states) == (1, ["failed"]), "it was cut off"
+    engine.succeed([undo])
+    (undo,) = engine.claim()
+    engine.succeed([undo])
+    run.refresh_from_db()
+    assert (run.state, run.undo_state) == ("failed", "succeeded")
+    consistent(tenant)
+
+
+def test_undos_stay_within_the_run_s_max_parallel(tenant: Tenant) -> None:
+    names = ["a", "b", "c"]
+    run = start(tenant, [*(step(n) for n in names), step("d", *names)], max_parallel=1)
+    engine = Engine()
+    for _ in names:
+        ends(engine)
+    ends(engine, fail="3")
+    for _ in names:
+        (undo,) = engine.claim()
+        consistent(tenant)
+        engine.succeed([undo])
+    run.refresh_from_db()
+    assert (run.state, run.active_count) == ("failed", 0)
+    assert TenantLoad.objects.get(pk=tenant.pk).in_use == 0
+
+
+def test_a_long_chain_between_two_undos_is_passed_at_once(tenant: Tenant) -> None:
+    chain = [step("s0")]
+    chain += [step(f"s{n}", f"s{n - 1}", undo=None) for n in range(1, 150)]
+    chain += [step("s150", "s149"), step("s151", "s150", undo=None)]
+    run = start(tenant, chain)
+    engine = Engine()
+    for _ in range(151):
+        engine.succeed(engine.claim())
+    engine.fail(engine.claim()[0])
+    ordinals = []
+    while undos := engine.claim():
+        ordinals += [undo.ordinal for undo in undos]
+        engine.succeed(undos)
+    assert ordinals == [150, 0]
+    run.refresh_from_db()
+    assert run.state == "failed"
+
+
+def test_old_runs_are_forgotten_with_their_undos_but_not_while_these_run(tenant: Tenant) -> None:
+    run = start(tenant, [step("a")])
+    engine = Engine()
+    engine.run_all()
+    undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    Run.objects.filter(pk=run.pk).update(
+        created_at="2020-01-01T00:00:00Z", finished_at="2020-01-01T00:00:00Z"
+    )
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 0
+    engine.succeed(engine.claim())
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+    assert not StepRun.objects.exists()
+
+
+# -- compensations ---------------------------------------------------------------------------------
+
+
+def compensated(tenant: Tenant, **more: Any) -> tuple[Run, Engine]:
+    """A run whose only step has a compensation; its first attempt has failed."""
+    call = {"handler": "core.echo", "args": {"why": "${{ error.message }}"}}
+    run = start(tenant, [step("a", compensate=call, **more), step("b", "a", undo=None)])
+    engine = Engine()
+    engine.fail(engine.claim()[0])
+    return run, engine
+
+
+def own(run: Run) -> StepRun:
+    """The step that is compensated."""
+    return StepRun.objects.get(run=run, ordinal=0, batch=0)
+
+
+def test_while_it_is_compensated_a_step_has_not_ended(tenant: Tenant) -> None:
+    run, engine = compensated(tenant)
+    row = own(run)
+    assert (row.state, row.wait_reason, row.finished_at) == ("waiting", "compensate", None)
+    (claim,) = engine.claim()
+    assert (claim.batch, claim.states) == (COMPENSATION, ["1"])
+    assert json.loads((claim.outputs or [""])[0] or "")["message"] == "no"
+    run.refresh_from_db()
+    assert run.failed_count == 0
+    types = list(Event.objects.filter(run_id=run.pk, batch=0).values_list("type", flat=True))
+    assert types == ["step.ready", "step.running", "step.retrying", "step.waiting"]
+    consistent(tenant)
+    engine.complete(Completion(claim, "succeeded", 0, output="42", reason="continue"))
+    row = own(run)
+    assert (row.state, row.handled, row.output) == ("succeeded", True, "42")
+    assert row.error is not None
+    (b,) = engine.claim()
+    assert b.ordinal == 1
+    engine.succeed([b])
+    run.refresh_from_db()
+    assert (run.state, run.undo_state) == ("succeeded", None)
+    consistent(tenant)
+
+
+def test_a_compensation_grants_three_more_attempts_at_most(tenant: Tenant) -> None:
+    run, engine = compensated(tenant)
+    for granted in range(1, 4):
+        (claim,) = engine.claim()
+        assert claim.batch == COMPENSATION
+        engine.complete(Completion(claim, "succeeded", 0, reason="retry"))
+        assert own(run).extra_attempts == granted
+        (again,) = engine.claim()
+        assert (again.batch, again.attempts) == (0, granted)
+        engine.fail(again)
+    (claim,) = engine.claim()
+    engine.complete(Completion(claim, "succeeded", 0, reason="retry"))
+    run.refresh_from_db()
+    assert (own(run).state, own(run).attempts, run.state) == ("failed", 4, "failed")
+    assert engine.claim() == []
+    consistent(tenant)
+
+
+def test_a_compensation_may_ask_for_a_delay(tenant: Tenant) -> None:
+    run, engine = compensated(tenant)
+    (claim,) = engine.claim()
+    engine.complete(Completion(claim, "succeeded", 0, reason="retry", delay_s=3600))
+    row = own(run)
+    assert (row.state, row.wait_reason, row.charged_s) == ("waiting", "retry", 3600)
+    assert row.due_at is not None
+    assert engine.claim() == []
+    consistent(tenant)
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "skipped"])
+def test_a_compensation_that_says_nothing_or_fails_leaves_the_step_failed(
+    tenant: Tenant, outcome: str
+) -> None:
+    run, engine = compensated(tenant)
+    (claim,) = engine.claim()
+    engine.complete(Completion(claim, outcome, 0, error='{"code":"error","message":"also"}'))
+    run.refresh_from_db()
+    assert (own(run).state, run.state, run.failed_count) == ("failed", "failed", 1)
+    assert json.loads(run.error or "")["cause"]["message"] == "no", "the step's error"
+    assert Event.objects.filter(run_id=run.pk, type="step.failed", batch=0).count() == 1
+    consistent(tenant)
+
+
+def test_a_lost_compensation_runs_again(tenant: Tenant) -> None:
+    run, engine = compensated(tenant)
+    for _ in range(3):
+        assert [c.batch for c in engine.claim()] == [COMPENSATION]
+        assert engine.worker is not None
+        workers.reap(store.connection(), engine.worker.pk)
+        engine.worker = None
+    assert (own(run).state, own(run).handled) == ("failed", False)
+    run.refresh_from_db()
+    assert run.state == "failed"
+    consistent(tenant)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_cancel_ends_a_compensation_and_its_step_stays_failed(
+    tenant: Tenant, claimed: bool
+) -> None:
+    run, engine = compensated(tenant)
+    claims = engine.claim() if claimed else []
+    cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    run.refresh_from_db()
+    if claimed:
+        assert run.state == "running", "its code is awaited"
+        engine.complete(Completion(claims[0], "cancelled", 0, error='{"code":"cancelled"}'))
+    run.refresh_from_db()
+    assert (run.state, own(run).state, run.open_count) == ("cancelled", "failed", 0)
+    consistent(tenant)
+
+
+def test_a_step_that_fails_in_a_closing_run_is_not_compensated(tenant: Tenant) -> None:
+    call = {"handler": "core.echo", "args": {}}
+    run = start(tenant, [step("a", compensate=call)])
+    engine = Engine()
+    (claim,) = engine.claim()
+    cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    engine.fail(claim)
+    run.refresh_from_db()
+    assert (run.state, own(run).state) == ("cancelled", "failed")
+
+
+def test_a_condition_that_fails_is_compensated_and_asked_again(tenant: Tenant) -> None:
+    call = {"handler": "core.echo", "args": {}}
+    run = start(tenant, [{**step("a", compensate=call), "if": "${{ input.n > 0 }}"}])
+    engine = Engine()
+    (asked,) = engine.claim()
+    assert asked.kind == "condition"
+    assert engine.worker is not None
+    verdict = work.Verdict(asked, "failed", '{"code":"expression","message":"x","type":null}')
+    work.exchange(store.connection(), engine.worker.pk, [], [verdict], None)
+    (claim,) = engine.claim()
+    assert claim.batch == COMPENSATION
+    engine.complete(Completion(claim, "succeeded", 0, reason="retry"))
+    (asked,) = engine.claim()
+    assert asked.kind == "condition"
+    assert own(run).parked == "control"
+    consistent(tenant)
+
+
+def test_the_compensation_of_stuck_code_waits_for_its_end(tenant: Tenant) -> None:
+    call = {"handler": "core.echo", "args": {}}
+    run = start(tenant, [step("a", compensate=call)])
+    engine = Engine()
+    (claim,) = engine.claim()
+    timeout = '{"code":"timeout","message":"late","type":null}'
+    engine.complete(Completion(claim, "failed", 0.1, error=timeout, held=True))
+    assert own(run).wait_reason == "compensate"
+    assert engine.claim() == []
+    assert engine.worker is not None
+    work.unhold(store.connection(), engine.worker.pk, [claim])
+    clock.due(store.connection())
+    (again,) = engine.claim()
+    assert again.batch == COMPENSATION
+    assert own(run).state == "waiting"
+    consistent(tenant)
+
+
+def test_what_is_too_large_for_the_claim_is_fetched_alike(tenant: Tenant) -> None:
+    _, engine = compensated(tenant)
+    (claim,) = engine.claim()
+    found = work.fetch_inputs(store.connection(), claim._replace(lazy=True), [0])
+    assert (found.refs, found.states, found.outputs) == (claim.refs, claim.states, claim.outputs)
+    assert found.input == claim.input == "{}"
