@@ -184,9 +184,27 @@ class Run(Schema):
     parent: Parent | None
 
 
+class MapCounts(Schema):
+    """How far a map is: items, but `in_flight`, which counts batches."""
+
+    total: int
+    done: int
+    failed: int
+    in_flight: int
+
+
+class ItemError(Schema):
+    """An item of a map that failed."""
+
+    item_index: int
+    code: str
+    message: str
+
+
 class StepRun(Schema):
-    """A step in a run.  `calls` is what its `kind` says; `repeats` how often it has succeeded without
-    `repeat.until`; `child_run_id` the newest child run of a workflow step."""
+    """A step in a run; with `?step`, a batch of a map: `index` counts from 0.  `calls` is what its `kind`
+    says; `repeats` how often it has succeeded without `repeat.until`; `child_run_id` the newest child
+    run of a workflow step."""
 
     name: str
     index: int | None
@@ -214,6 +232,8 @@ class StepRun(Schema):
     progress: Json
     heartbeat_at: datetime | None
     undo: UndoView | None
+    map: MapCounts | None
+    errors: list[ItemError] | None
 
 
 class Attempt(Schema):
@@ -252,6 +272,7 @@ class GraphNode(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     undo: UndoView | None
+    map: MapCounts | None
 
 
 class Graph(Schema):

@@ -1,12 +1,12 @@
-"""Control work: conditions and cache keys of steps, outputs of runs, which need Python and no
-connection; and all of steps that call no handler (see `waits`)."""
+"""Control work: conditions and cache keys of steps, what maps go over, outputs of runs, which need Python
+and no connection; and all of steps that call no handler (see `waits`)."""
 
 from __future__ import annotations
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
-from orchestrator.executor import invoke, waits
+from orchestrator.executor import invoke, maps, waits
 from orchestrator.executor.plans import Plan
 from orchestrator.executor.waits import Means
 from orchestrator.store.settling import Settled
@@ -24,14 +24,6 @@ def decide(plan: Plan, claimed: Claimed, means: Means) -> Verdict | Settled:
         return waits.ended(plan, claimed, means)
     if claimed.kind == "again":
         return waits.begin(plan, claimed, means)
-    verdict = _condition(plan, claimed)
-    if verdict.verdict == "ready" and plan.steps[claimed.ordinal].step.kind != "handler":
-        return waits.begin(plan, claimed, means)
-    return verdict
-
-
-def _condition(plan: Plan, claimed: Claimed) -> Verdict:
-    """What its `if` and its cache's key make of a step; `ready`: it goes on."""
     step = plan.steps[claimed.ordinal].step
     scope = invoke.scope(plan, claimed)
     begun = claimed.kind == "begin"  # asked before: it makes the output of its cache key itself
@@ -45,7 +37,7 @@ def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     except ExpressionFailed as error:
         return _failed(step, claimed, f"if: {error}")
     if begun or step.cache is None:
-        return Verdict(claimed, "ready")
+        return _begin(plan, claimed, step, means)
     try:
         key = step.cache.key.evaluate(scope)
         jsonvalue.encode(key, max_bytes=LARGEST_KEY)
@@ -59,8 +51,22 @@ def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     return Verdict(claimed, "cache", jsonvalue.encode(asked))
 
 
+def _begin(plan: Plan, claimed: Claimed, step: Step, means: Means) -> Verdict | Settled:
+    if step.kind != "handler":
+        return waits.begin(plan, claimed, means)
+    if step.map is None:
+        return Verdict(claimed, "ready")
+    try:
+        return maps.begin(plan, claimed, max_bytes=means.max_bytes)
+    except invoke.Fault as fault:
+        return _faulty(step, claimed, fault)
+
+
 def _failed(step: Step, claimed: Claimed, message: str) -> Verdict:
-    fault = invoke.Fault("expression", message, retry=False)
+    return _faulty(step, claimed, invoke.Fault("expression", message, retry=False))
+
+
+def _faulty(step: Step, claimed: Claimed, fault: invoke.Fault) -> Verdict:
     fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
     return Verdict(claimed, "failed", invoke.describe(fault), fallback)
 

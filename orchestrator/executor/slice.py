@@ -18,15 +18,14 @@ import psycopg
 
 from orchestrator import dispatch
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import control, invoke, payloads, repeating, saga
+from orchestrator.executor import deciding, invoke, maps, payloads, repeating, saga
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
-from orchestrator.executor.plans import Plan, StepPlan
-from orchestrator.executor.waits import Means
+from orchestrator.executor.loading import load
+from orchestrator.executor.plans import StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
-from orchestrator.store import closing, work
-from orchestrator.store.payloads import PayloadUnreadable
+from orchestrator.store import Connection, closing, work
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
@@ -114,14 +113,21 @@ class Slice:
         elif flight.ending == "cancel" and isinstance(result, BaseException):
             return _cancelled(claimed, seconds)
         if isinstance(result, HelperLost):
-            fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
+            fallback = None
+            if not claimed.batch:
+                fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
+        if flight.batch is not None:
+            most = self.conf.payload_bytes
+            return maps.conclude(
+                flight.plan, claimed, flight.batch, result, seconds=seconds, max_bytes=most
+            )
         done = saga.conclude(
             flight.plan,
             claimed,
             result,
             seconds=seconds,
-            args=flight.args,
+            args=flight.args or None,
             max_bytes=self.conf.payload_bytes,
         )
         return repeating.judge(flight.plan, done, args=flight.args, tenant=flight.context.tenant)
@@ -197,6 +203,14 @@ class Slice:
             if flight.plan.step.trigger_rule != "always" or late:
                 self._end(flight, "cancel", now)
 
+    def _cancel_maps(self, connection: Connection) -> None:
+        """Batches of maps that have failed."""
+        batches = [flight for flight in self.flights if flight.claimed.batch and not flight.ending]
+        failed = closing.failed_maps(connection, {f.claimed.key[1:3] for f in batches})
+        for flight in batches:
+            if flight.claimed.key[1:3] in failed:
+                self._end(flight, "cancel", time.monotonic())
+
     # -- the round trip ------------------------------------------------------------------------
 
     def _wanted(self) -> Wanted | None:
@@ -259,7 +273,9 @@ class Slice:
         self.polled_at = now
         runs = {flight.claimed.run_id for flight in self.flights}
         try:
-            self._cancel_closing(closing.closing_runs(self.child.connection(), list(runs)))
+            connection = self.child.connection()
+            self._cancel_closing(closing.closing_runs(connection, list(runs)))
+            self._cancel_maps(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
 
@@ -295,18 +311,16 @@ class Slice:
         for claim, plan in planned:
             claimed = claim
             if claimed.kind != "step":
-                self._decide(plan, claimed)
+                verdict = deciding.decide(self.child, plan, claimed)
+                self.verdicts += [] if verdict is None else [verdict]
                 continue
             step = plan.of(claimed)
+            flight = self._flight(plan.tenant, step, claimed)
             try:
-                claimed = payloads.whole(self.child.connection(), claimed, step.step.needs)
-                args = invoke.arguments(plan, step, claimed)
+                load(self.child.connection(), plan, flight, max_bytes=self.conf.payload_bytes)
             except invoke.Fault as fault:
-                self.completions.append(
-                    invoke.conclude(step, claimed, fault, seconds=0.0, max_bytes=0)
-                )
+                self.completions.append(self._conclude(flight, fault))
                 continue
-            flight = self._flight(plan.tenant, step, claimed, args)
             self.flights[flight] = None
             if step.kind == "async":
                 coroutines.append(flight)
@@ -317,27 +331,14 @@ class Slice:
         if coroutines:
             self.child.loop.start(coroutines)
 
-    def _decide(self, plan: Plan, claimed: Claimed) -> None:
-        """Control work.  Where the database does not answer, it is taken up again after a second."""
-        means = Means(self.child.connection, self.child.plans, self.conf.payload_bytes)
-        try:
-            claimed = payloads.whole(self.child.connection(), claimed, ())
-            self.verdicts.append(control.decide(plan, claimed, means))
-        except (payloads.Unreadable, PayloadUnreadable) as error:
-            logger.warning("control work is put off: %s", error)  # it is claimed again after 1 s
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self.child.disconnected(error)
-
-    def _flight(
-        self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
-    ) -> Flight:
+    def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()
         part, uncertain = saga.part(claimed)
         context = StepContext(
             tenant=tenant,
             run_id=claimed.run_id,
             step=step.step.name,
-            index=None,
+            index=claimed.batch - 1 if claimed.batch > 0 else None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
             repetition=claimed.repeats + 1,
@@ -347,7 +348,7 @@ class Slice:
             _stop=stop,
             _pulse=Pulse(self.heartbeats.notice),
         )
-        flight = Flight(claimed, step, context, stop, args)
+        flight = Flight(claimed, step, context, stop, {})
         flight.deadline = flight.started + step.timeout_s
         return flight
 

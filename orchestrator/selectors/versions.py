@@ -30,6 +30,7 @@ class StepInfo:
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
+    is_map: bool = False
     compensate: str | None = None
     undo: str | None = None
     undo_attempts: int = 0
@@ -46,6 +47,11 @@ class VersionGraph:
         """The name of a step; None for what belongs to no step."""
         return None if ordinal is None or ordinal < 0 else self.steps[ordinal].name
 
+    def is_map(self, name: str) -> bool:
+        """Whether the step is a map; False where there is no such step."""
+        ordinal = self.ordinals.get(name)
+        return ordinal is not None and self.steps[ordinal].is_map
+
     def parent_names(self, ordinal: int) -> list[str]:
         """The steps that this one waits for."""
         return [self.steps[parent].name for parent in self.steps[ordinal].parents]
@@ -56,6 +62,7 @@ def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
     document = _document(version_id)
     kinds, calls = _kinds(document), _calls(document)
+    maps = frozenset(step["name"] for step in _steps(document) if "map" in step)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
@@ -70,6 +77,7 @@ def version_graph(version_id: int) -> VersionGraph:
             rule,
             max_attempts,
             tuple(parents),
+            is_map=name in maps,
             **calls.get(name, {}),
         )
         for ordinal, name, rule, max_attempts, parents in rows

@@ -89,7 +89,6 @@ DEFINITIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     ),
 }
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "map": ({"handler": "core.echo", "map": {"over": "${{ input.x }}"}}, "/steps/0/map"),
     "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {

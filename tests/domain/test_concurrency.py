@@ -9,7 +9,10 @@ from orchestrator.domain.definition import ConcurrencySpec, parse_definition
 from orchestrator.domain.expressions import ExpressionFailed
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="ascii", min_codepoint=32)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(st.characters(codec="ascii", min_codepoint=32)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("k"), inner),
     max_leaves=5,
 )

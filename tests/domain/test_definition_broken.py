@@ -175,7 +175,6 @@ def test_the_number_of_steps_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("document", "path"),
     [
-        (step(map={"over": "${{ [1] }}"}), "/steps/1/map"),
         (step(pool="p"), "/steps/1/pool"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -184,6 +183,24 @@ def test_what_is_not_supported_yet_is_refused(document: dict[str, object], path:
     [problem] = problems(document)
     assert (problem.code, problem.path) == ("not_supported_yet", path)
     assert load(document).name == "w"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "path"),
+    [
+        ({"compensate": {"handler": "h"}}, "not_supported_yet", "/steps/0/map"),
+        ({"repeat": {"until": "${{ output }}", "max": 2}}, "out_of_place", "/steps/0/repeat"),
+        ({"workflow": "x", "handler": None}, "out_of_place", "/steps/0/map"),
+    ],
+    ids=["compensate", "repeat", "workflow"],
+)
+def test_a_map_beside_what_it_cannot_have_is_refused(
+    more: dict[str, object], code: str, path: str
+) -> None:
+    given = {"name": "a", "handler": "h", "map": {"over": "${{ [1] }}"}, **more}
+    document = top(steps=[{key: value for key, value in given.items() if value is not None}])
+    places = {(problem.code, problem.path) for problem in problems(document)}
+    assert (code, path) in places
 
 
 def test_loading_what_was_never_published_fails() -> None:

@@ -242,7 +242,7 @@ def test_a_run_that_is_gone_is_decided_without_effect(engine: Waiting) -> None:
     run = engine.submit("w")
     claims = engine.claim()
     gone = [c._replace(run_id=Run(pk="00000000-0000-7000-8000-000000000000").pk) for c in claims]
-    engine.decide([c._replace(kind="ended") for c in gone])
-    engine.decide(gone)
+    engine.settle([c._replace(kind="ended") for c in gone])
+    engine.settle(gone)
     assert engine.step(run, "ask").state == "ready"
     assert engine.counts_agree()

@@ -49,7 +49,7 @@ class Waiting(Engine):
         while claims := self.claim():
             asked = [claim for claim in claims if claim.kind != "step"]
             steps += [claim for claim in claims if claim.kind == "step"]
-            self.decide(asked)
+            self.settle(asked)
             if not asked:
                 break
         return steps
@@ -59,7 +59,7 @@ class Waiting(Engine):
         while claims := self.turn():
             self.succeed(claims, output)
 
-    def decide(self, asked: list[Claimed]) -> None:
+    def settle(self, asked: list[Claimed]) -> None:
         """Decide these and write it."""
         assert self.worker is not None
         connection = store.connection()

@@ -108,8 +108,9 @@ class Step:
     default; `timeout_given` says whether the step itself names one (a signal's wait is limited only
     then).  `needs` are the steps to which an expression that is evaluated before the step runs
     refers (`if`, `args`, a map's `over`, `cache.key`), `needs_input` whether one of those, or
-    `repeat.until`, refers to the input, `secrets` which secrets those name.  `payload_schema` (of a
-    signal step) is None when any payload is accepted.
+    `repeat.until`, refers to the input, `secrets` which secrets those name; `batch_needs` and
+    `batch_needs_input` are the same for a map's `args` alone, which are evaluated for each batch.
+    `payload_schema` (of a signal step) is None when any payload is accepted.
     `document` is what the user wrote for it.
     """
 
@@ -142,6 +143,8 @@ class Step:
     repeat: RepeatSpec | None
     needs: tuple[int, ...]
     needs_input: bool
+    batch_needs: tuple[int, ...]
+    batch_needs_input: bool
     secrets: frozenset[str]
     document: dict[str, object]
 

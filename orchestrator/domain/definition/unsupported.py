@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.domain.errors import Problem, pointer
 
-_OF_STEPS = (
-    "pool",
-    "map",
-)
+_OF_STEPS = ("pool",)
 _OF_WORKFLOWS: tuple[str, ...] = ()
+_BESIDE_MAP = ("compensate",)
+"""What a map may not have: what would make it pass over its items again."""
 
 
 def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:
@@ -19,6 +18,14 @@ def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:
         for ordinal, step in enumerate(steps):
             if isinstance(step, dict):
                 yield from _found(step, pointer("steps", ordinal), _OF_STEPS)
+                yield from _beside_map(step, pointer("steps", ordinal))
+
+
+def _beside_map(step: Mapping[str, object], place: str) -> Iterator[Problem]:
+    for key in _BESIDE_MAP if "map" in step else ():
+        if key in step:
+            message = f"a map with {key} is not supported yet"
+            yield Problem(f"{place}/map", message, "not_supported_yet")
 
 
 def _found(raw: Mapping[str, object], place: str, keys: Sequence[str]) -> Iterator[Problem]:
