@@ -8,6 +8,8 @@ from django.urls import path
 from dashboard.views import schedules, triggers
 from dashboard.views.actions import cancel, run_now, undo
 from dashboard.views.home import home, staff_tenants
+from dashboard.views.pools import remove_pool, set_pool
+from dashboard.views.repairs import retry_letters, run_action, step_action, workflow_action
 from dashboard.views.show import show
 from dashboard.views.signals import signal
 
@@ -28,6 +30,38 @@ urlpatterns = [
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),
     path("t/<slug:slug>/workflows/<str:name>/run", run_now, name="run_now"),
+    path("t/<slug:slug>/pools/", show, {"page": "pools"}, name="pools"),
+    path("t/<slug:slug>/pools/set", set_pool, name="set_pool"),
+    path("t/<slug:slug>/pools/delete", remove_pool, name="remove_pool"),
+    *(
+        path(
+            f"t/<slug:slug>/runs/<str:run_id>/{action}",
+            run_action,
+            {"action": action},
+            name=f"run_{action}",
+        )
+        for action in ("pause", "resume", "retry")
+    ),
+    *(
+        path(
+            f"t/<slug:slug>/runs/<str:run_id>/steps/<str:step>/{action}",
+            step_action,
+            {"action": action},
+            name=f"step_{action}",
+        )
+        for action in ("retry", "complete", "skip")
+    ),
+    *(
+        path(
+            f"t/<slug:slug>/workflows/<str:name>/{action}",
+            workflow_action,
+            {"action": action},
+            name=f"workflow_{action}",
+        )
+        for action in ("pause", "resume")
+    ),
+    path("t/<slug:slug>/dead-letters/", show, {"page": "dead_letters"}, name="dead_letters"),
+    path("t/<slug:slug>/dead-letters/retry", retry_letters, name="retry_letters"),
     path("t/<slug:slug>/schedules/", show, {"page": "schedules"}, name="schedules"),
     path("t/<slug:slug>/schedules/+new", schedules.edit, name="schedule_new"),
     path("t/<slug:slug>/schedules/<str:name>/", show, {"page": "schedule"}, name="schedule"),

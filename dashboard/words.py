@@ -37,7 +37,8 @@ STEP_STATES = (
 REASONS = {
     "connections": "all of the tenant's connections are in use",
     "total_connections": "all of the server's connections are in use",
-    "pool": "its pool is full",
+    "pool": "its pool lets none start now",
+    "breaker": "the host that it calls fails",
     "max_parallel": "the run holds as many connections as it may",
     "paused": "paused",
     "no_worker": "no live worker can run it",
@@ -56,6 +57,7 @@ REASONS = {
     "upstream_skipped": "a step before it was skipped",
     "trigger_rule": "its trigger rule cannot hold any more",
     "condition": "its condition was false",
+    "manual": "by hand",
 }
 
 

@@ -15,7 +15,7 @@ import psycopg
 
 from orchestrator import broadcast, dispatch
 from orchestrator.conf import Conf
-from orchestrator.services import maintenance, rollups
+from orchestrator.services import actions, maintenance, rollups
 from orchestrator.services.firing import Firing
 from orchestrator.store import Connection, clock, connect
 
@@ -85,6 +85,7 @@ def duties(conf: Conf) -> list[Duty]:
         Duty("expire", 0.25, clock.expire),
         Duty("schedules", 0.1, Firing()),
         Duty("wake", 0.25, wake),
+        Duty("act", 0.25, actions.act),
         Duty("reap", 1.0, maintenance.Reaper(conf.lease_s)),
         Duty("unserved", 1.0, unserved),
         Duty("caches", 1.0, clock.tend_caches),

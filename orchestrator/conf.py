@@ -49,6 +49,10 @@ class Conf:
     """Hosts that ``core.http`` may call: ``api.example.org,*.example.com``; empty = all public ones."""
     http_allow_private: bool = False
     """Whether ``core.http`` may call private addresses."""
+    breaker_failures: int = 5
+    """Failures in a row of a tenant's ``core.http`` calls to a host, after which its steps wait."""
+    breaker_pause_s: float = 30.0
+    """How long they wait before one of them tries the host again."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

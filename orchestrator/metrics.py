@@ -8,6 +8,10 @@ from typing import Literal
 TENANTS_AT_MOST = 50
 """Tenants with a label of their own: those with the most attempts; the rest together are `other`."""
 OTHER = "other"
+SERVER = "-"
+"""The tenant label of the server's pools (no slug: it does not begin with a letter)."""
+POOLS_AT_MOST = 500
+"""Pools with values of their own: those with the most places in use."""
 RECENT_S = 60.0
 """What the quantiles look back on."""
 
@@ -40,6 +44,18 @@ READY_STEPS = Metric(
 )
 OLDEST_READY = Metric(
     "millrace_oldest_ready_seconds", "gauge", "How long the foremost ready step waits.", ("tenant",)
+)
+POOL_IN_USE = Metric(
+    "millrace_pool_in_use", "gauge", "Places of a pool that are in use.", ("tenant", "pool")
+)
+POOL_LIMIT = Metric(
+    "millrace_pool_limit", "gauge", "A pool's limit; 0 is paused.", ("tenant", "pool")
+)
+BREAKERS_OPEN = Metric(
+    "millrace_breakers_open",
+    "gauge",
+    "Hosts that core.http steps of a tenant wait for.",
+    ("tenant",),
 )
 RUNS_SUBMITTED = Metric(
     "millrace_runs_submitted_total", "counter", "Runs that were accepted.", ("tenant",)

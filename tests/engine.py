@@ -14,9 +14,12 @@ from orchestrator.handlers import registry
 from orchestrator.models import Handler, Worker
 from orchestrator.store.work import (
     COMPLETE,
+    DECIDE,
     Claimed,
     Completion,
+    Verdict,
     _completion_arrays,
+    _verdict_arrays,
     exchange,
 )
 
@@ -66,14 +69,32 @@ class Engine:
         assert self.worker is not None
         store.connection().execute(COMPLETE, _completion_arrays(self.worker.pk, completions))
 
+    def complete_on(self, connection: store.Connection, completion: Completion) -> None:
+        """The same on another connection."""
+        assert self.worker is not None
+        connection.execute(COMPLETE, _completion_arrays(self.worker.pk, [completion]))
+
+    def verdict(self, claim: Claimed, verdict: str, value: str | None = None) -> None:
+        """Write what became of control work."""
+        store.connection().execute(DECIDE, _verdict_arrays([Verdict(claim, verdict, value)]))
+
+    def run_conditions(self) -> None:
+        """Claim until nothing is left: every condition holds, every step succeeds."""
+        while claims := self.claim():
+            for claim in claims:
+                if claim.kind == "step":
+                    self.succeed([claim])
+                else:
+                    self.verdict(claim, "ready")
+
     def succeed(self, claims: Sequence[Claimed], output: object = None) -> None:
         """End claims well."""
         text = json.dumps(output)
         self.complete(*(Completion(c, "succeeded", 0.1, output=text) for c in claims))
 
-    def fail(self, claim: Claimed, *, retry_in_s: float | None = None) -> None:
+    def fail(self, claim: Claimed, *, retry_in_s: float | None = None, message: str = "no") -> None:
         """End a claim badly, for good or until a retry."""
-        error = json.dumps({"code": "error", "message": "no", "type": "ValueError"})
+        error = json.dumps({"code": "error", "message": message, "type": "ValueError"})
         if retry_in_s is None:
             self.complete(Completion(claim, "failed", 0.1, error=error))
         else:

@@ -16,6 +16,8 @@ from dashboard.pages.undoing import undo_context, with_undos
 from dashboard.progress import OVER, parts
 from dashboard.words import STEP_STATES, duration
 from orchestrator.domain.errors import InvalidCursor, StepNotFound
+from orchestrator.domain.repairs import Repair, run_may_pause, step_repairs
+from orchestrator.domain.statuses import TERMINAL_RUN, RunState, StepState
 from orchestrator.selectors.attempts import attempts_view
 from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import Page as Listed
@@ -58,6 +60,7 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         and run["state"] not in TERMINAL
         and not run["closing"]
         and not run["undo"],
+        **repairs(access, run),
         "tab": tab,
         "tabs": TABS,
         "step_name": query.get("step", ""),
@@ -80,7 +83,46 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         found["timeline"] = timeline(begun, since=row.created_at, until=until, total=total)
     else:
         found |= steps_context(access, row, query)
+        if found["may_repair"]:
+            chosen = next((one for one in found["steps"] if one["name"] == query.get("step")), None)
+            found |= step_choices(run, chosen)
     return found
+
+
+def repairs(access: Access, run: Row) -> Context:
+    """What the person may do to the run by hand."""
+    may, state = access.may(Role.OPERATOR), RunState(run["state"])
+    counts = run["steps"]
+    return {
+        "may_pause": may and run_may_pause(state, closing=ending(run)),
+        "may_resume": may and state is RunState.PAUSED,
+        "may_retry": may and state in (RunState.FAILED, RunState.CANCELLED),
+        "may_repair": may,
+        "unfinished": counts["failed"] + counts["cancelled"],
+    }
+
+
+def ending(run: Row) -> bool:
+    """Whether the run comes to its end: it closes, or is being undone."""
+    return bool(run["closing"]) or bool(run["undo"] and run["undo"]["state"] == "running")
+
+
+def step_choices(run: Row, step: Row | None) -> Context:
+    """What may be done by hand to the step that was asked for."""
+    if step is None:
+        return {}
+    waiting = step["waiting"] or {}
+    choices = step_repairs(
+        RunState(run["state"]),
+        StepState(step["state"]),
+        closing=ending(run),
+        backoff=waiting.get("reason") in ("retry", "snooze") and waiting.get("until") is not None,
+    )
+    return {
+        "choices": [choice.value for choice in Repair if choice in choices],
+        "may_start_here": RunState(run["state"]) in TERMINAL_RUN,
+        "chosen_step": step["name"],
+    }
 
 
 def schedule_of(access: Access, run_id: UUID, labels: Row) -> tuple[str, datetime] | None:

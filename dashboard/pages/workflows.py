@@ -74,6 +74,7 @@ def workflow_context(access: Access, arguments: Arguments, query: Query) -> Cont
         "window": asked,
         "windows": list(WINDOWS),
         "charts": stat_charts(stats),
+        "may_pause": access.may(Role.OPERATOR),
         "may_run": access.may(Role.OPERATOR) and version.workflow.archived_at is None,
         "example_input": json.dumps(example(document.get("input_schema")), indent=2),
     }

@@ -14,7 +14,10 @@ from ninja.openapi.schema import OpenAPISchema
 
 from orchestrator.api import (
     bulk,
+    dead_letters,
     errors,
+    pools,
+    repairs,
     runs,
     schedules,
     server,
@@ -109,10 +112,13 @@ def _build() -> Api:
         bulk.router,
         runs.router,
         signals.router,
+        pools.router,
         schedules.router,
         triggers.router,
         stats.router,
         server.router,
+        repairs.router,
+        dead_letters.router,
     ):
         built.add_router("", router)
     errors.register(built)

@@ -134,6 +134,8 @@ class Waiting(Schema):
         "cache",
         "connections",
         "total_connections",
+        "pool",
+        "breaker",
         "max_parallel",
         "paused",
         "no_worker",
@@ -341,3 +343,86 @@ class QuotaView(Schema):
     keep_outputs: bool
     suspended: bool
     use: QuotaUse
+
+
+class PoolView(Schema):
+    """A pool and its use; of a server's pool `in_use` is all tenants', `waiting` the tenant's own."""
+
+    name: str
+    limit: int
+    rate: str | None
+    scope: Literal["tenant", "server"]
+    in_use: int
+    waiting: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class BreakerView(Schema):
+    """A host that fails: open, nothing is sent until `retry_at`; half_open, one step tries."""
+
+    host: str
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    opened_at: datetime | None
+    retry_at: datetime | None
+
+
+class LetterError(Schema):
+    """A step's own error, its message cut to 500 characters."""
+
+    code: str
+    message: str
+    type: str | None
+
+
+class DeadLetter(Schema):
+    """A step that was given up: it failed for good, unhandled, and its run failed."""
+
+    id: int
+    run_id: UUID
+    workflow: str
+    version: int
+    step: str
+    error: LetterError
+    fingerprint: str
+    attempts: int
+    losses: int
+    failed_at: datetime
+
+
+class LetterHead(Schema):
+    """The newest dead letter of a group."""
+
+    id: int
+    run_id: UUID
+
+
+class DeadLetterGroup(Schema):
+    """Dead letters whose errors are alike; `workflows` and `steps` name the first ten."""
+
+    fingerprint: str
+    error: LetterError
+    count: int
+    runs: int
+    workflows: list[str]
+    steps: list[str]
+    first_at: datetime
+    last_at: datetime
+    newest: LetterHead
+
+
+class Action(Schema):
+    """A bulk action; `passed_over` were left alone, since they had been repaired meanwhile."""
+
+    id: UUID
+    action: str
+    state: Literal["running", "finished"]
+    filter: Json
+    total: int
+    done: int
+    passed_over: int
+    rate_per_s: float
+    actor: str
+    created_at: datetime
+    finished_at: datetime | None

@@ -9,7 +9,8 @@ from orchestrator.api import documents
 from orchestrator.api.answers import answer
 from orchestrator.api.bodies import MOST_LINES
 from orchestrator.api.doors import ApiRequest, door
-from orchestrator.api.schemas import HandlerView, ListOf, QuotaView, WorkerView
+from orchestrator.api.schemas import BreakerView, HandlerView, ListOf, QuotaView, WorkerView
+from orchestrator.selectors.breakers import breakers_view
 from orchestrator.selectors.handlers import handlers_view
 from orchestrator.selectors.load import tenant_load
 from orchestrator.selectors.paging import Page
@@ -52,6 +53,18 @@ def get_workers(request: ApiRequest) -> HttpResponse:
         for worker in live_workers()
     ]
     return answer(Page(items, None).view())
+
+
+@router.get(
+    "/breakers",
+    response=ListOf[BreakerView],
+    summary="List hosts that fail",
+    openapi_extra=documents.route(),
+)
+@door("runs:read")
+def get_breakers(request: ApiRequest) -> HttpResponse:
+    """Hosts to which the tenant's `core.http` calls fail; those held off first."""
+    return answer(Page(breakers_view(tenant=request.tenant), None).view())
 
 
 @router.get(

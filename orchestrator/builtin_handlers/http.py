@@ -35,6 +35,10 @@ class HttpFailed(Exception):
     """The server's answer has a status that was not expected."""
 
 
+class ServerFailed(HttpFailed):
+    """The status says that the server itself fails (500 or above)."""
+
+
 @handler("core.http")
 async def http(
     ctx: StepContext,
@@ -50,7 +54,8 @@ async def http(
 ) -> dict[str, object]:
     """`{status, headers, body, json}` of the answer; `json` is null where the body is none.
 
-    A status outside of 200 to 299 (or of `expect`) fails the attempt: HttpFailed.  What the server
+    A status outside of 200 to 299 (or of `expect`) fails the attempt: HttpFailed, from 500 up its
+    narrower ServerFailed.  What the server
     does not allow is not retried."""
     if method.upper() not in METHODS:
         raise Abort(f"core.http: {method} is no method; it takes {', '.join(METHODS)}")
@@ -75,7 +80,8 @@ async def http(
     status = answer["status"]
     assert isinstance(status, int)
     if status not in expect if expect else not 200 <= status < 300:
-        raise HttpFailed(f"{method.upper()} {url} answered {status}")
+        failed = ServerFailed if status >= 500 else HttpFailed
+        raise failed(f"{method.upper()} {url} answered {status}")
     return answer
 
 

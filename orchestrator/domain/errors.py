@@ -190,6 +190,18 @@ class StepNotFound(NotFound):
     code = "step_not_found"
 
 
+class PoolNotFound(NotFound):
+    """There is no such pool."""
+
+    code = "pool_not_found"
+
+
+class ActionNotFound(NotFound):
+    """There is no such action."""
+
+    code = "action_not_found"
+
+
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 
@@ -236,6 +248,12 @@ class SignalNotFound(NotFound):
     """No step of the run waits for such a signal."""
 
     code = "signal_not_found"
+
+
+class PoolInUse(Conflict):
+    """The pool is in use."""
+
+    code = "pool_in_use"
 
 
 class DepthExceeded(TooLarge):

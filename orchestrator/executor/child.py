@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from orchestrator.conf import Conf
+from orchestrator.executor.breakers import Breakers
 from orchestrator.executor.costs import Costs
 from orchestrator.executor.cpu import Helper
 from orchestrator.executor.flights import Landing
@@ -44,6 +45,7 @@ class Child:
         self.worker_id = 0
         self.handler_ids: list[int] = []
         self.costs = Costs()
+        self.breakers = Breakers(conf)
         self.plans = Plans(registry)
         self.landing = Landing()
         self.alive = True

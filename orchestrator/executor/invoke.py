@@ -128,6 +128,16 @@ def conclude(
     return _failure(step, claimed, result, seconds, args)
 
 
+def set_aside(
+    claimed: Claimed, args: Mapping[str, object], *, reason: str, delay_s: float
+) -> Completion:
+    """A claim that waits for something before its handler is called; it uses no attempt."""
+    return Completion(
+        claimed, "waiting", 0.0, reason=reason, args=_kept(claimed, args), delay_s=delay_s,
+        counts=False,
+    )  # fmt: skip
+
+
 class Encoded:
     """A value that is JSON text already (it came from a helper process, which checked it).
 

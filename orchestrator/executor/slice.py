@@ -22,6 +22,7 @@ from orchestrator.executor import deciding, invoke, maps, payloads, repeating, s
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
+from orchestrator.executor.later import Later
 from orchestrator.executor.loading import load
 from orchestrator.executor.plans import StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
@@ -59,6 +60,7 @@ class Slice:
         self.heartbeats = Heartbeats(child)
         self.woke_at = 0.0
         self.polled_at = 0.0
+        self.later = Later()
         self.draining_since: float | None = None
         self.retiring = False
 
@@ -84,7 +86,7 @@ class Slice:
         if self.completions or self.verdicts:
             return True
         if not self.flights and not self.stuck and not claimed:
-            return False
+            return self.later.wait(self.child.landing)
         if not claimed:
             self.child.landing.wait(self._patience())
         return True
@@ -102,6 +104,7 @@ class Slice:
             del self.flights[flight]
             self.heartbeats.landed(flight)
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
+            self.child.breakers.observe(flight, result)
             self.completions.append(self._conclude(flight, result))
 
     def _conclude(self, flight: Flight, result: object) -> Completion:
@@ -241,6 +244,7 @@ class Slice:
             return []
         try:
             connection = self.child.connection()
+            self.child.breakers.tell(connection)
             if released:
                 work.unhold(connection, self.child.worker_id, released)
                 self.released = []
@@ -249,6 +253,7 @@ class Slice:
             late, claimed = work.exchange(
                 connection, self.child.worker_id, completions, verdicts, wanted
             )
+            self.later.heed(claimed)
             self.completions, self.verdicts = [], []
             if late:
                 logger.warning("%s late results were refused", len(late))
@@ -321,6 +326,9 @@ class Slice:
             except invoke.Fault as fault:
                 self.completions.append(self._conclude(flight, fault))
                 continue
+            if held := self._held(step, flight):
+                self.completions.append(held)
+                continue
             self.flights[flight] = None
             if step.kind == "async":
                 coroutines.append(flight)
@@ -330,6 +338,9 @@ class Slice:
                 self.child.threads.start(flight)
         if coroutines:
             self.child.loop.start(coroutines)
+
+    def _held(self, step: StepPlan, flight: Flight) -> Completion | None:
+        return self.child.breakers.held(self.child.connection(), step, flight.claimed, flight.args)
 
     def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()
@@ -362,7 +373,7 @@ class Slice:
                 at = min(flight.deadline, flight.silent_at or flight.deadline)
             if at:
                 patience = min(patience, at - now)
-        return max(0.001, patience)
+        return max(0.001, self.later.within(patience))
 
     def _abandon(self) -> None:
         """This slice dies by an exception: its claims go back at once."""

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0061_saga_keys"),
+        ("orchestrator", "0031_repair_keys"),
         ("tenants", "0002_names"),
     ]
 

@@ -20,7 +20,7 @@ ALTER TABLE map_state DROP CONSTRAINT map_state_same_tenant;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0046_triggers"),
+        ("orchestrator", "0050_pools"),
     ]
 
     operations = [

@@ -7,6 +7,8 @@ from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
 from orchestrator.models.maps import MapPack, MapState
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.payloads import Payload, SpentRun, StoredObject
+from orchestrator.models.pools import Breaker, Pool
+from orchestrator.models.repairs import Action, ActionItem, DeadLetter
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.schedules import Schedule, ScheduleFire
 from orchestrator.models.signals import Signal
@@ -15,9 +17,13 @@ from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionCall, VersionStep, Workflow, WorkflowVersion
 
 __all__ = [
+    "Action",
+    "ActionItem",
+    "Breaker",
     "CacheEntry",
     "CacheFlight",
     "Control",
+    "DeadLetter",
     "Duty",
     "Event",
     "Handler",
@@ -27,6 +33,7 @@ __all__ = [
     "MapPack",
     "MapState",
     "Payload",
+    "Pool",
     "Rollup",
     "RollupCursor",
     "Run",

@@ -18,6 +18,8 @@ class TenantLoad(models.Model):
     ready_count = models.IntegerField(db_default=0)
     """Step runs that are ready and not parked."""
     control_count = models.IntegerField(db_default=0)
+    paused_count = models.IntegerField(db_default=0)
+    """Paused runs and workflows: while it is 0, claims need not ask whether a run is paused."""
     seq = models.BigIntegerField(db_default=0)
     """Position of the tenant's last event."""
     vtime = models.FloatField(db_default=0.0)
@@ -73,10 +75,17 @@ class Control(models.Model):
     epoch = models.IntegerField(db_default=0)
     created_at = models.DateTimeField(db_default=Now())
     taken_at = models.DateTimeField(null=True)
+    held = models.BooleanField(db_default=False)
+    """Its run is paused: nobody takes it, and `control_count` leaves it out."""
 
     class Meta:
         db_table = "control"
-        indexes = (models.Index(fields=("tenant_id",), name="control_tenant"),)
+        indexes = (
+            models.Index(
+                fields=("tenant_id",), condition=models.Q(held=False), name="control_tenant"
+            ),
+            models.Index(fields=("tenant_id",), condition=models.Q(held=True), name="control_held"),
+        )
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.ordinal} {self.kind}"
@@ -91,6 +100,8 @@ class Hold(models.Model):
     ordinal = models.IntegerField()
     batch = models.IntegerField(db_default=0)
     worker_id = models.IntegerField()
+    pool_id = models.IntegerField(null=True)
+    """The pool of which it still holds a place."""
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -44,6 +44,9 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    resume_ms = models.BigIntegerField(null=True)
+    """What was left until `expires_at` when the run, or its workflow, was paused."""
     deadline_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
     """The earlier of the deadline and, once started, the run timeout's end."""
@@ -90,6 +93,11 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(open_count__gte=0, active_count__gte=0), name="run_counts"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="paused", paused_at__isnull=False)
+                | models.Q(~models.Q(state="paused"), paused_at__isnull=True),
+                name="run_paused_iff_at",
             ),
             models.CheckConstraint(
                 condition=models.Q(undo_state__isnull=True, undo_open=0)
@@ -179,6 +187,10 @@ class StepRun(models.Model):
     )
     handler_id = models.IntegerField(null=True)
     queue = models.TextField()
+    pool = models.TextField(db_default="", default="", db_collation="C")
+    """The pool that it names, empty: none.  With the tenant and the queue it makes its lane."""
+    pool_id = models.IntegerField(null=True)
+    """The pool of which it holds a place while it runs (its row's id, as it was at the claim)."""
     rule = models.TextField()
     state = models.TextField()
     parked = models.TextField(null=True)
@@ -247,7 +259,7 @@ class StepRun(models.Model):
         )
         indexes = (
             models.Index(
-                fields=("tenant", "queue", "suspect", "rank"),
+                fields=("tenant", "queue", "suspect", "pool", "rank"),
                 include=("handler_id",),
                 condition=models.Q(state="ready", parked__isnull=True),
                 name="step_run_ready",
@@ -262,6 +274,11 @@ class StepRun(models.Model):
             ),
             models.Index(
                 fields=("due_at",), condition=models.Q(state="waiting"), name="step_run_due"
+            ),
+            models.Index(
+                fields=("tenant",),
+                condition=models.Q(state="waiting", wait_reason="breaker"),
+                name="step_run_breaker",
             ),
         )
 

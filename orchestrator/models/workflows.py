@@ -81,6 +81,8 @@ class VersionStep(models.Model):
     name = models.TextField()
     handler_id = models.IntegerField(null=True)
     queue = models.TextField()
+    pool = models.TextField(db_default="", default="")
+    """The pool that it names; empty: none."""
     rule = models.TextField()
     parents = ArrayField(models.IntegerField())
     children = ArrayField(models.IntegerField())

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
+from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import StepNotFound
 from orchestrator.models import Event, Run
 from orchestrator.selectors.payloads import payload
@@ -56,6 +57,14 @@ def _lasted_s(attempt: dict[str, object], end: Event) -> float:
     return (end.at - started_at).total_seconds()
 
 
+def _never_called(event: Event) -> bool:
+    """Whether the claim only found that its host is held off: its handler was not called."""
+    if event.type != "step.waiting" or event.data is None:
+        return False
+    data = jsonvalue.decode(event.data)
+    return isinstance(data, dict) and data.get("reason") == "breaker"
+
+
 def pair(events: Iterable[Event]) -> list[dict[str, object]]:
     """Put each start together with its end; what comes in between begins no attempt."""
     attempts: list[dict[str, object]] = []
@@ -76,6 +85,10 @@ def pair(events: Iterable[Event]) -> list[dict[str, object]]:
                 }
             )
             open_ = True
+        elif open_ and _never_called(event):
+            attempts.pop()
+            workers.pop()
+            open_ = False
         elif open_ and event.type in ENDS:
             ended = ENDS[event.type]
             if event.type == "step.waiting" and '"repeat"' in (event.data or ""):

@@ -158,7 +158,7 @@ def _unclaimed() -> Finding:
     )
     use = server_use()
     oldest = (
-        StepRun.objects.filter(state="ready", parked__isnull=True)
+        StepRun.objects.filter(state="ready", parked__isnull=True, pool="")
         .exclude(tenant_id__in=full)
         .aggregate(at=Min("ready_at"))["at"]
     )

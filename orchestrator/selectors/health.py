@@ -117,12 +117,22 @@ def _look() -> list[Check]:
         "clock": _clock,
         "workers": _workers,
         "backlog": _backlog,
+        "breakers": _breakers,
     }
     futures = {name: _threads.submit(part) for name, part in parts.items()}
     futures |= {name: _threads.submit(_inside, part) for name, part in inside.items()}
     wait(futures.values(), timeout=LIMIT_S)
     left = max(LIMIT_S - (time.monotonic() - begun), 0)
-    order = ("database", "broker", "channel_layer", "clock", "workers", "backlog", "disk")
+    order = (
+        "database",
+        "broker",
+        "channel_layer",
+        "clock",
+        "workers",
+        "backlog",
+        "breakers",
+        "disk",
+    )
     return [_answer(name, futures[name], left) for name in order]
 
 
@@ -286,6 +296,16 @@ def _backlog(connection: Connection) -> Check:
             "backlog", state, f"{detail} Nobody claims work that could run.", _MEND["backlog"]
         )
     return Check("backlog", State.OK, detail)
+
+
+def _breakers(connection: Connection) -> Check:
+    """Hosts that `core.http` steps wait for: somebody else's trouble, so the server stays well."""
+    open_ones = gauges.breakers(connection)
+    if not open_ones:
+        return Check("breakers", State.OK, "No host is held off.")
+    named = ", ".join(f"{slug}: {count}" for slug, count in list(open_ones.items())[:10])
+    detail = f"Hosts that fail and are held off, by tenant: {named}."
+    return Check("breakers", State.OK, detail, "See the hosts on the tenant's Pools page.")
 
 
 def _disk() -> Check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import psycopg
 from fastdigest import TDigest, merge_all
@@ -116,6 +116,23 @@ def _tenants(connection: Connection) -> Iterator[Family]:
         label = slugs.get(backlog.tenant_id, metrics.OTHER)
         oldest[label] = max(oldest.get(label, 0.0), backlog.oldest_s)
     yield _family(metrics.OLDEST_READY, [((label,), value) for label, value in oldest.items()])
+    yield from _pools(connection, labels)
+
+
+def _pools(connection: Connection, labels: Mapping[str, str]) -> Iterator[Family]:
+    """Pools by tenant (those of the rest together by name), and breakers."""
+    in_use: Counter[tuple[str, str]] = Counter()
+    limits: Counter[tuple[str, str]] = Counter()
+    for pool in gauges.pools(connection, metrics.POOLS_AT_MOST):
+        place = (labels.get(pool.slug, metrics.OTHER) if pool.slug else metrics.SERVER, pool.name)
+        in_use[place] += pool.in_use
+        limits[place] += pool.limit
+    yield _family(metrics.POOL_IN_USE, list(in_use.items()))
+    yield _family(metrics.POOL_LIMIT, list(limits.items()))
+    held_off: Counter[str] = Counter()
+    for slug, count in gauges.breakers(connection).items():
+        held_off[labels.get(slug, metrics.OTHER)] += count
+    yield _family(metrics.BREAKERS_OPEN, [((label,), held_off[label]) for label in held_off])
 
 
 def _recent(connection: Connection) -> Iterator[Family]:

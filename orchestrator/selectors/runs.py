@@ -137,7 +137,7 @@ def view(row: RunRow) -> dict[str, object]:
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
-        "paused_at": None,
+        "paused_at": row.paused_at,
         "start_at": row.start_at,
         "waiting": run_waiting(row),
         "deadline": row.deadline_at,

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from orchestrator.domain.errors import StepNotFound
 from orchestrator.models import Run, StepRun, Worker
 from orchestrator.selectors.heartbeats import SILENT, last_beats
 from orchestrator.selectors.maps import (
@@ -27,6 +28,15 @@ from tenants.models import Tenant
 
 CURSOR = "steps"
 BATCHES_CURSOR = "batches"
+
+
+def access_step(*, tenant: Tenant, run_id: UUID | str, name: str) -> tuple[Run, VersionGraph, int]:
+    """The tenant's run, its graph, and the ordinal of the step.  Raises RunNotFound, StepNotFound."""
+    run = access_run(tenant=tenant, run_id=run_id)
+    graph = version_graph(run.version_id)
+    if name not in graph.ordinals:
+        raise StepNotFound(step=name)
+    return run, graph, graph.ordinals[name]
 
 
 def steps_page(

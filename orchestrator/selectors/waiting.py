@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.db.models import Sum
 from django.db.models.functions import Now
 
 from orchestrator.conf import conf
-from orchestrator.models import Run, ServerLoad, StepRun, TenantLoad, Worker
+from orchestrator.domain import jsonvalue
+from orchestrator.models import Pool, Run, ServerLoad, StepRun, TenantLoad, Worker
+from orchestrator.selectors.pools import held_back, visible_pools
 from orchestrator.selectors.waits import DETAILS, run_waiting, step_waiting
 from tenants.models import Quota, Tenant
 
@@ -71,9 +74,12 @@ def explain(
             found[step.ordinal, step.batch] = told(step)
     if held is not None:
         run = _run(tenant, ready[0])
+        pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
         for step in ready:
-            reason, detail = _ready(step, run, held)
-            found[step.ordinal, step.batch] = _shape(reason, step.ready_at, None, detail)
+            reason, detail, until = _ready(step, run, held, pools)
+            since = max(filter(None, (step.ready_at, paused_since(run))), default=None)
+            since = since if reason == "paused" else step.ready_at
+            found[step.ordinal, step.batch] = _shape(reason, since, until, detail)
     found.update(_held(tenant, steps))
     return found
 
@@ -89,13 +95,35 @@ def _held(tenant: Tenant, steps: Collection[StepRun]) -> dict[tuple[int, int], d
 
 
 def _run(tenant: Tenant, step: StepRun) -> Run:
-    return Run.objects.only("state", "max_parallel").get(tenant=tenant, pk=step.run_id)
+    found = Run.objects.select_related("workflow").only(
+        "state", "closing", "paused_at", "max_parallel", "workflow__paused_at"
+    )
+    return found.get(tenant=tenant, pk=step.run_id)
+
+
+def paused_since(run: Run) -> datetime | None:
+    """Since when nothing new of the run starts, because of its own pause or its workflow's.
+
+    A run that closes is not paused: what may still run, may."""
+    if run.closing is not None:
+        return None
+    return min(filter(None, (run.paused_at, run.workflow.paused_at)), default=None)
 
 
 def _shape(
     reason: str, since: datetime | None, until: datetime | None, detail: str
 ) -> dict[str, object]:
     return {"reason": reason, "since": since, "until": until, "detail": detail}
+
+
+def _host(step: StepRun) -> str:
+    """The host that a step calls, by the arguments that are kept while it waits."""
+    try:
+        args = jsonvalue.decode(step.args or "{}")
+    except jsonvalue.BadJson:  # so large that it is kept elsewhere
+        args = {}
+    url = args.get("url") if isinstance(args, dict) else None
+    return urlsplit(str(url)).hostname or "The host"
 
 
 def _timer(step: StepRun) -> dict[str, object]:
@@ -113,14 +141,35 @@ def _timer(step: StepRun) -> dict[str, object]:
     since = step.due_at - timedelta(seconds=step.charged_s)
     if reason == "snooze":
         detail = "The handler asked to be called again then; no attempt was used."
+    elif reason == "breaker":
+        detail = (
+            f"{_host(step)} has failed too often: its circuit breaker is open. One step tries it"
+            " then, and the others follow when it answers; no attempt is used."
+        )
     else:
         detail = f"Attempt {step.attempts + 1} starts then, after the retry's delay."
     return _shape(reason, since, step.due_at, detail)
 
 
-def _ready(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
-    if run.state == "paused" or step.parked == "paused":
-        return "paused", "The run or its workflow is paused; resuming it frees the step."
+def _ready(
+    step: StepRun, run: Run, held: Limits, pools: Mapping[str, Pool]
+) -> tuple[str, str, datetime | None]:
+    """The reason, what it means, and when it passes, where that is known."""
+    if (
+        step.pool
+        and step.parked is None
+        and not held.suspended
+        and (step.queue, step.handler_id) in held.served
+        and (why := held_back(step.pool, pools.get(step.pool))) is not None
+    ):
+        return "pool", why.detail, why.until
+    return *_limit(step, run, held), None
+
+
+def _limit(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
+    if paused_since(run) is not None:
+        what = "run" if run.paused_at is not None else "workflow"
+        return "paused", f"The {what} is paused; resuming it frees the step."
     if held.suspended:
         return "paused", "The tenant is suspended; resuming it frees the step."
     if step.parked == "max_parallel":

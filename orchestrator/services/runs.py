@@ -128,6 +128,7 @@ def _row(
         undo_state=None,
         undo_error=None,
         undo_finished_at=None,
+        paused_at=None,
     )
 
 

@@ -16,6 +16,7 @@ from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Handler, Workflow, WorkflowVersion
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.handlers import known_handlers
+from orchestrator.services.pools import known_pools
 from orchestrator.store.version_steps import CallRow, StepRow, insert_calls, insert_steps
 from tenants.actors import Actor
 from tenants.models import Quota, Tenant
@@ -48,6 +49,7 @@ def publish_workflow(
         max_steps=max_steps,
         handlers=known_handlers(),
         workflows=lambda other: _is_open(tenant, other),
+        pools=known_pools(tenant),
     )
     if dry_run:
         return _foretell(tenant, definition)
@@ -183,6 +185,7 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
         batch_needs=list(step.batch_needs),
         batch_needs_input=step.batch_needs_input,
+        pool=step.pool or "",
     )
 
 

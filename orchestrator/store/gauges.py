@@ -56,6 +56,27 @@ SELECT t.slug, r.queue_sketch, r.attempt_sketch, r.run_sketch
 """
 
 
+_POOLS = """
+SELECT coalesce(t.slug, ''), p.name, p.in_use, p.max_places
+  FROM pool p LEFT JOIN tenant t ON t.id = p.tenant_id
+ ORDER BY p.in_use DESC, p.id LIMIT %s
+"""
+_BREAKERS = """
+SELECT t.slug, count(*) FROM breaker b JOIN tenant t ON t.id = b.tenant_id
+ WHERE b.state <> 'closed' GROUP BY t.slug ORDER BY t.slug
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolGauge:
+    """A pool's use; `slug` is empty for the server's."""
+
+    slug: str
+    name: str
+    in_use: int
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The database: age of its oldest snapshot in seconds, client connections and their limit."""
@@ -180,6 +201,17 @@ def totals(connection: Connection) -> list[TenantTotals]:
         TenantTotals(*(*row[:7], dict(zip(COUNTS, row[7:], strict=True))))
         for row in _all(connection, _TOTALS)
     ]
+
+
+def pools(connection: Connection, limit: int) -> list[PoolGauge]:
+    """Pools with their use, those with the most first."""
+    rows = psycopg.Cursor(connection).execute(_POOLS, (limit,)).fetchall()
+    return [PoolGauge(*row) for row in rows]
+
+
+def breakers(connection: Connection) -> dict[str, int]:
+    """By tenant, how many hosts are held off."""
+    return dict(_all(connection, _BREAKERS))
 
 
 def recent(connection: Connection, seconds: float) -> list[RecentSketches]:

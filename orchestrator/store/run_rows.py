@@ -49,6 +49,7 @@ class RunRow:
     undo_state: str | None
     undo_error: str | None
     undo_finished_at: datetime | None
+    paused_at: datetime | None
     start_at: datetime | None = None
     held: str | None = None
     parent_id: UUID | None = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.store.work import Claimed
 
 SETTLE = """
-SELECT engine_settle(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],
+SELECT engine_settle_waits(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[],
     %s::text[], %s::text[], %s::float8[], %s::text[], %s::bool[], %s::bigint[], %s::text[], %s::text[])
 """
 Reason = Literal["sleep", "signal", "child", "retry", "repeat"]
@@ -29,7 +29,7 @@ class NewChild:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a step that calls no handler; see `engine_settle` for the words.
+    """What became of a step that calls no handler; see `engine_settle_waits` for the words.
 
     `value` is the output's or the error's JSON, `fallback` the value in a failure's place, `key` the
     name of the signal that is waited for."""

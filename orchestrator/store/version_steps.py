@@ -9,7 +9,7 @@ from orchestrator.store.connect import Connection
 
 COPY = """
 COPY version_step (version_id, ordinal, tenant_id, name, handler_id, queue, rule, parents, children, needs,
-                   needs_input, control, max_attempts, fallback, batch_needs, batch_needs_input) FROM STDIN
+                   needs_input, control, max_attempts, fallback, batch_needs, batch_needs_input, pool) FROM STDIN
 """
 
 
@@ -32,6 +32,7 @@ class StepRow(NamedTuple):
     fallback: str | None
     batch_needs: list[int]
     batch_needs_input: bool
+    pool: str
 
 
 COPY_CALLS = """

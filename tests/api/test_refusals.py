@@ -89,7 +89,14 @@ DEFINITIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     ),
 }
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "pool": ({"handler": "core.echo", "pool": "p"}, "/steps/0/pool"),
+    "map": (
+        {
+            "handler": "core.echo",
+            "map": {"over": "${{ input.x }}"},
+            "compensate": {"handler": "core.echo"},
+        },
+        "/steps/0/map",
+    ),
 }
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),
@@ -287,7 +294,10 @@ def routes() -> Iterator[tuple[str, str]]:
             filled = path.removeprefix("/api/v1").replace("{run_id}", str(uuid4()))
             yield (
                 method.upper(),
-                filled.replace("{version}", "1").replace("{name}", "x").replace("{step}", "x"),
+                filled.replace("{version}", "1")
+                .replace("{name}", "x")
+                .replace("{step}", "x")
+                .replace("{action_id}", "x"),
             )
 
 
@@ -317,7 +327,7 @@ def test_revoked_and_expired_keys(tenant: Tenant) -> None:
 
 
 def test_unknown_routes_are_problems(api: Api) -> None:
-    for path in ("/nope", "/", "", "/runs/", "/runs/x/y/z", "/runs/x/retry"):
+    for path in ("/nope", "/", "", "/runs/", "/runs/x/y/z", "/runs/x/again"):
         answer = api.get(path)
         assert (answer.status, answer.code) == (404, "unknown_route"), path
 

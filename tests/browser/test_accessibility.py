@@ -41,6 +41,7 @@ def test_axe_finds_nothing(open_page: Opener, tenant: TestTenant, scheme: str, w
         f"{home}/workflows/fails/",
         f"{home}/runs/{run_id}/?state=failed",
         f"{home}/workflows/wide/?layer=1",
+        f"{home}/dead-letters/",
         f"{home}/schedules/",
         f"{home}/schedules/often/",
         f"{home}/schedules/often/edit",

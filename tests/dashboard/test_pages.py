@@ -17,7 +17,16 @@ from orchestrator.store.heartbeats import Beat
 from tenants.models import AuditEntry
 from tests.dashboard.conftest import PASSWORD, House
 
-PAGES = ["", "runs/", "workflows/", "workflows/import/", "schedules/", "triggers/"]
+PAGES = [
+    "",
+    "runs/",
+    "workflows/",
+    "workflows/import/",
+    "schedules/",
+    "triggers/",
+    "pools/",
+    "dead-letters/",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

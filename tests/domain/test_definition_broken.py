@@ -173,19 +173,6 @@ def test_the_number_of_steps_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "path"),
-    [
-        (step(pool="p"), "/steps/1/pool"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_is_not_supported_yet_is_refused(document: dict[str, object], path: str) -> None:
-    [problem] = problems(document)
-    assert (problem.code, problem.path) == ("not_supported_yet", path)
-    assert load(document).name == "w"
-
-
-@pytest.mark.parametrize(
     ("more", "code", "path"),
     [
         ({"compensate": {"handler": "h"}}, "not_supported_yet", "/steps/0/map"),

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orchestrator.embedded import paths
-from orchestrator.models import Duty, Worker
+from orchestrator.models import Breaker, Duty, Worker
 from orchestrator.selectors import health
 from orchestrator.store import gauges
 from tenants import services
@@ -70,13 +70,24 @@ def test_a_part_that_hangs_is_down_within_the_limit(
 def test_all_is_well(working: Tenant, look: Any) -> None:
     seen = look()
     assert list(seen) == [
-        "database", "broker", "channel_layer", "clock", "workers", "backlog", "disk",
+        "database", "broker", "channel_layer", "clock", "workers", "backlog",
+        "breakers", "disk",
     ]  # fmt: skip
-    for name in ("database", "broker", "channel_layer", "clock", "workers", "backlog"):
+    for name in ("database", "broker", "channel_layer", "clock", "workers", "backlog", "breakers"):
         assert seen[name].state is health.State.OK, seen[name]
         assert seen[name].mend == ""
     assert "cpu: 1, io: 1" in seen["workers"].detail
     assert "3 steps in flight" in seen["workers"].detail
+
+
+def test_hosts_that_are_held_off_are_named_and_make_nobody_ill(working: Tenant, look: Any) -> None:
+    Breaker.objects.create(
+        tenant=working, host="example.org", state="open", failures=5, retry_at=timezone.now()
+    )
+    check = look()["breakers"]
+    assert check.state is health.State.OK
+    assert f"{working.slug}: 1" in check.detail
+    assert "Pools page" in check.mend
 
 
 def test_no_broker(working: Tenant, look: Any, settings: Any) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator import metrics
 from orchestrator.conf import Conf
-from orchestrator.models import Rollup, RollupCursor, TenantLoad
+from orchestrator.models import Breaker, Pool, Rollup, RollupCursor, TenantLoad
 from orchestrator.selectors import metrics as selector
 from orchestrator.services.rollups import CENTROIDS
 from tenants import services
@@ -49,6 +49,11 @@ def counted(working: Tenant) -> Tenant:
         tenant_id=working.pk, workflow_id=0, width_s=10, at=timezone.now() - timedelta(seconds=20),
         run_sketch=sketch,
     )  # fmt: skip
+    Pool.objects.create(name="p", max_places=2, in_use=1)
+    Pool.objects.create(tenant=working, name="p", max_places=2, in_use=1)
+    Breaker.objects.create(
+        tenant=working, host="example.org", state="open", retry_at=timezone.now()
+    )
     return working
 
 
@@ -73,6 +78,11 @@ def test_every_metric_is_served(counted: Tenant, client: Client) -> None:
     assert samples["millrace_late_results_refused_total", ()] == 4
     assert samples["millrace_workers", (("state", "active"),)] == 1
     assert samples["millrace_steps_in_flight", ()] == 3
+    for place in ("-", "acme"):
+        key = (("pool", "p"), ("tenant", place))
+        assert samples["millrace_pool_in_use", key] == 1
+        assert samples["millrace_pool_limit", key] == 2
+    assert samples["millrace_breakers_open", (("tenant", "acme"),)] == 1
     assert samples["millrace_slot_leaks_repaired_total", ()] == 2
     assert samples["millrace_server_connections_limit", ()] == 100
     assert samples["millrace_duty_ticks_total", (("duty", "reap"),)] == 7

@@ -15,12 +15,15 @@ from uuid_utils.compat import uuid4
 from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import StateConflict
+from orchestrator.domain.repairs import Repair, step_repairs
+from orchestrator.domain.statuses import RunState, StepState
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor import control, invoke, saga
 from orchestrator.executor.plans import Plans
 from orchestrator.executor.waits import Means
 from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, registry
 from orchestrator.models import Run, StepRun
+from orchestrator.services import pauses, repairs
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
@@ -34,7 +37,7 @@ from tests.semantics.blueprints import modelled
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
-MOVES = 30
+MOVES = 40
 
 
 @dataclass(eq=False)
@@ -75,6 +78,9 @@ class Semantics:
         for _ in range(MOVES):
             self.move()
             self.compare()
+        for run_id, run in self.runs.items():
+            if run.state == "paused":
+                self._resume(run_id)
         self.play_to_the_end()
         for run_id, run in self.runs.items():
             if run.undo is None and run.begin_undo():
@@ -96,6 +102,7 @@ class Semantics:
     def move(self) -> None:
         """One of the moves that are open now; how often each is named is its weight."""
         open_moves = [self.claim] * 6 + [self.let_time_pass] * 2 + [self.close, self.undo]
+        open_moves += [self.pause_or_resume, self.retry, self.repair, self.repair]
         if len(self.runs) < len(self.documents):
             open_moves += [self.submit]
         if self.flights:
@@ -123,9 +130,11 @@ class Semantics:
 
     def claim(self) -> None:
         want = self.choose((1, 2, 3, 4))
-        steps = [step for run in self.runs.values() for step in run.steps]
+        going = [run for run in self.runs.values() if run.state != "paused"]
+        steps = [step for run in going for step in run.steps]
         calls = [call for step in steps for call in (step.compensation, step.undoing) if call]
-        ready = [one for one in (*steps, *calls) if one.state == "ready"]
+        every: list[model.Step | model.Call] = [*steps, *calls]
+        ready = [one for one in every if one.state == "ready"]
         calm = [one for one in ready if not one.suspect]
         claims = self.engine.claim(want, alone=not self.flights)
         expected = min(want, len(calm)) or (min(1, len(ready)) if not self.flights else 0)
@@ -263,6 +272,94 @@ class Semantics:
         with pytest.raises(StateConflict):
             undo_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
 
+    def pause_or_resume(self) -> None:
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        if run.state == "paused":
+            self._resume(run_id)
+        elif run.state in model.TERMINAL or run.closing or run.undo:
+            with pytest.raises(StateConflict):
+                pauses.pause_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        else:
+            pauses.pause_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+            run.pause()
+
+    def _resume(self, run_id: UUID) -> None:
+        pauses.resume_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        self.runs[run_id].resume()
+        self._control()
+
+    def retry(self) -> None:
+        """A run, from what failed or from a step."""
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        start = self.choose([None, *run.steps])
+        body = {} if start is None else {"from_step": start.name}
+        refused = run.state not in model.TERMINAL or (run.state == "succeeded" and start is None)
+        refused = refused or run.undo == "running"
+        if refused:
+            with pytest.raises(StateConflict):
+                repairs.retry_run(tenant=self.tenant, run_id=run_id, body=body, actor=SYSTEM)
+            return
+        repairs.retry_run(tenant=self.tenant, run_id=run_id, body=body, actor=SYSTEM)
+        run.retry(start)
+        self._forget_parts()
+        self._control()
+
+    def _forget_parts(self) -> None:
+        """An undo that is made anew begins at epoch 0: its old claims are of workers that are gone,
+        whose numbers never come again; here they would speak with the present one's."""
+        self.stale = [claimed for claimed in self.stale if claimed.batch != UNDO]
+
+    def repair(self) -> None:
+        """A step is retried, completed or skipped, where the model of the states allows it."""
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        step = self.choose(run.steps)
+        action = self.choose(list(Repair))
+        allowed = action in step_repairs(
+            RunState(run.state),
+            StepState(step.state),
+            closing=run.closing is not None or run.undo == "running",
+            backoff=step.state == "waiting" and step.compensation is None,
+        )
+        if run.undo == "running" or (run.undo and action is not Repair.RETRY):
+            allowed = False
+        again = run.downstream([step]) if step.state == "failed" else []
+        for other in again if action is Repair.RETRY else [step]:
+            call = other.compensation
+            if other.state == "running" or (call is not None and call.state == "running"):
+                allowed = False
+        if not allowed:
+            with pytest.raises(StateConflict):
+                self._repair(run_id, step, action)
+            return
+        self._repair(run_id, step, action)
+        self._forget_parts()
+        if action is Repair.RETRY and step.state == "waiting":
+            clock.due(self.connection)
+            step.state = "ready"
+        elif action is Repair.RETRY and run.state in model.TERMINAL:
+            run.retry(step)
+        elif action is Repair.RETRY:
+            run.reset(again)
+        elif action is Repair.COMPLETE:
+            run.settle(step, "succeeded", 1000)
+        else:
+            run.settle(step, "skipped")
+        self._control()
+
+    def _repair(self, run_id: UUID, step: model.Step, action: Repair) -> None:
+        if action is Repair.RETRY:
+            repairs.retry_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
+        elif action is Repair.COMPLETE:
+            body = {"output": 1000}
+            repairs.complete_step(
+                tenant=self.tenant, run_id=run_id, name=step.name, body=body, actor=SYSTEM
+            )
+        else:
+            repairs.skip_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
+
     # -- what must hold ------------------------------------------------------------------------
 
     def compare(self) -> None:
@@ -272,13 +369,13 @@ class Semantics:
             output = None if row.output is None else jsonvalue.decode(row.output)
             found[row.run_id].append((row.state, row.attempts, row.losses, row.handled, output))
         for run_id, run in self.runs.items():
-            assert found[run_id] == [
-                (s.state, s.attempts, s.losses, s.handled, s.output) for s in run.steps
-            ]
+            expected = [(s.state, s.attempts, s.losses, s.handled, s.output) for s in run.steps]
+            assert found[run_id] == expected, (found[run_id], expected)
         for ended in Run.objects.filter(tenant=self.tenant):
             run = self.runs[ended.pk]
             output = None if ended.output is None else jsonvalue.decode(ended.output)
-            assert (ended.state, ended.closing, output) == (run.state, run.closing, run.output)
+            said = (ended.state, ended.closing, output)
+            assert said == (run.state, run.closing, run.output), (said, run.state, run.closing)
             assert ended.undo_state == run.undo
         self.compare_calls()
         assert clock.reconcile(self.connection) == 0

@@ -38,6 +38,8 @@ class Step:
 
     children: list[Step] = field(default_factory=list)
     state: str = "blocked"
+    by_rule: bool = False
+    """Skipped since its rule could not hold: it was never tried."""
     told: bool = False
     """Whether its children know of its end."""
     attempts: int = 0
@@ -110,6 +112,7 @@ class Run:
     state: str = "queued"
     closing: str | None = None
     undo: str | None = None
+    started: bool = False
 
     def begin(self) -> None:
         """Submitted: what has no parents is ready."""
@@ -124,7 +127,7 @@ class Run:
         """A worker has taken it."""
         step.seen = step.kept or [parent.output for parent in step.parents]
         step.state, step.started = "running", True
-        self.state = "running"
+        self.state, self.started = "running", True
 
     def succeed(self, step: Step) -> None:
         """Its handler has answered."""
@@ -190,6 +193,7 @@ class Run:
         if self.closing or self.state in TERMINAL or self.undo:
             return
         self.closing = kind
+        self.resume()
         open_ = [step for step in self.steps if step.rule != "always"]
         cut = [
             step
@@ -276,6 +280,88 @@ class Run:
             and not self._stops(step)
         )
 
+    # -- what is done by hand ------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Nothing new starts; what runs, ends."""
+        self.state = "paused"
+
+    def resume(self) -> None:
+        """It goes on where it was."""
+        if self.state == "paused":
+            self.state = "running" if self.started else "queued"
+            self._finish()
+
+    def downstream(self, seeds: Iterable[Step]) -> list[Step]:
+        """These steps and all that follow them."""
+        found = dict.fromkeys(seeds)
+        todo = list(found)
+        while todo:
+            new = [child for child in todo.pop().children if child not in found]
+            found |= dict.fromkeys(new)
+            todo += new
+        return list(found)
+
+    def untried(self, seeds: list[Step]) -> list[Step]:
+        """What follows these steps and was never tried."""
+        found = dict.fromkeys(seeds)
+        todo = list(found)
+        while todo:
+            new = [
+                child
+                for child in todo.pop().children
+                if child not in found
+                and (child.state == "cancelled" or (child.state == "skipped" and child.by_rule))
+            ]
+            found |= dict.fromkeys(new)
+            todo += new
+        return [step for step in found if step not in seeds]
+
+    def cut_short(self) -> list[Step]:
+        """Steps without an end of their own."""
+        return [step for step in self.steps if step.state == "cancelled"]
+
+    def retry(self, start: Step | None) -> None:
+        """Run again what failed, or this step; and what was cancelled, and what follows."""
+        failed = [s for s in self.steps if s.state == "failed" and not s.handled]
+        seeds = [start] if start is not None else failed
+        seeds = seeds + [step for step in self.steps if step.undoing is not None]
+        seeds = self.downstream(seeds + self.cut_short())
+        self._reopen()
+        self.reset(seeds)
+
+    def _reopen(self) -> None:
+        self.state, self.closing, self.started, self.undo = "running", None, True, None
+        for step in self.steps:
+            step.undoing = None
+            if step.state == "failed":
+                step.handled = False
+
+    def reset(self, steps: list[Step]) -> None:
+        """Let these steps run anew; the rest keep what they have."""
+        for step in steps:
+            step.state, step.output = "blocked", None
+            step.told = step.handled = step.suspect = step.by_rule = False
+            step.started = step.declined = False
+            step.attempts = step.losses = step.extra = 0
+            step.kept = step.code = step.compensation = None
+        self._tell(self._decide(self.steps))
+
+    def settle(self, step: Step, state: str, output: int | None = None) -> None:
+        """End a step by hand."""
+        if step.state != "failed":
+            step.compensation = None
+            self._end(step, state, output)
+            return
+        over = self.state == "failed"
+        again = self.downstream([s for s in self.cut_short() if s is not step]) if over else []
+        again = list(dict.fromkeys(again + self.untried([*again, step])))
+        if over:
+            self._reopen()
+        step.handled = state == "succeeded"
+        step.state, step.output, step.suspect = state, output, False
+        self.reset([other for other in again if other is not step])
+
     # -- what follows from it ------------------------------------------------------------------
 
     def _stops(self, step: Step) -> bool:
@@ -321,7 +407,7 @@ class Run:
                 for step in failed
                 if not any(child.rule == "one_failed" for child in step.children)
             ]
-            if self.fail_fast and unanswered and self.state not in TERMINAL:
+            if self.fail_fast and unanswered and not all(step.told for step in self.steps):
                 self.close("fail_fast")
             ended = skipped
         self._finish()
@@ -333,7 +419,7 @@ class Run:
                 continue
             verdict = step.verdict()
             if verdict == "skipped":
-                step.state = "skipped"
+                step.state, step.by_rule = "skipped", True
                 skipped.append(step)
             elif verdict == "ready":
                 step.state = "ready"
@@ -341,13 +427,15 @@ class Run:
 
     def conditions(self) -> None:
         """What is ready and has a condition is asked whether it may run."""
+        if self.state == "paused":
+            return
         while asked := [s for s in self.steps if s.state == "ready" and not s.condition]:
             for step in asked:
                 step.state = "skipped"
             self._tell(asked)
 
     def _finish(self) -> None:
-        if self.state in TERMINAL or not all(step.told for step in self.steps):
+        if self.state in (*TERMINAL, "paused") or not all(step.told for step in self.steps):
             return
         if self.undo:
             return

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from django.db import connection as django_connection
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.models import CacheEntry, CacheFlight, Event, Run, StepRun, TenantLoad
+from orchestrator.services.pauses import pause_run
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, work
@@ -194,8 +194,7 @@ def test_a_paused_run_lets_others_go_ahead(tenant: Tenant) -> None:
     submit(tenant, 2)
     decide(engine, asked(engine))
     maker = CacheFlight.objects.get(flying=True)
-    with django_connection.cursor() as cursor:
-        cursor.execute("UPDATE run SET state = 'paused' WHERE id = %s", [maker.run_id])
+    pause_run(tenant=tenant, run_id=maker.run_id, actor=SYSTEM)
     assert clock.tend_caches(store.connection()) == 1
     assert CacheFlight.objects.get(flying=True).run_id != maker.run_id
     paused = StepRun.objects.get(run_id=maker.run_id, ordinal=0)

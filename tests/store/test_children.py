@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrator import store
+from orchestrator.executor.payloads import put_away
 from orchestrator.models import Event, Run, TenantLoad
+from orchestrator.services import pauses, repairs
 from orchestrator.services.runs import cancel_run
 from orchestrator.services.workflows import archive_workflow
 from orchestrator.store import clock
+from orchestrator.store.payloads import MARK, resolve
+from orchestrator.store.work import Completion
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant
@@ -238,3 +242,75 @@ def test_a_child_repeats(engine: Waiting) -> None:
     run.refresh_from_db()
     assert (run.state, run.output) == ("succeeded", "2")
     assert Run.objects.filter(parent_id=run.pk).count() == 2
+
+
+def test_pause_and_resume_reach_children(engine: Waiting, tenant: Tenant) -> None:
+    engine.publish("parent", call())
+    engine.publish("grand", call(workflow="parent"))
+    run = engine.submit("grand", {"n": 5})
+    (claimed,) = engine.turn()
+    middle = child_of(run)
+    family = (run, middle, child_of(middle))
+    pauses.pause_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    for one in family:
+        one.refresh_from_db()
+        assert one.state == "paused"
+    engine.succeed([claimed], 1)
+    assert engine.turn() == []
+    assert engine.counts_agree()
+    pauses.resume_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    engine.run_all()
+    for one in family:
+        one.refresh_from_db()
+        assert (one.state, one.output) == ("succeeded", "1")
+    assert engine.counts_agree()
+
+
+def test_a_child_that_nobody_waits_for_any_more_is_closed(engine: Waiting, tenant: Tenant) -> None:
+    engine.publish("parent", call())
+    run = engine.submit("parent", {"n": 5})
+    (claimed,) = engine.turn()
+    repairs.skip_step(tenant=tenant, run_id=run.pk, name="sub", actor=SYSTEM)
+    run.refresh_from_db()
+    assert run.state == "succeeded"
+    child = child_of(run)
+    assert child.closing == "upstream"
+    engine.succeed([claimed], 1)
+    child.refresh_from_db()
+    assert child.state == "cancelled"
+    assert engine.counts_agree()
+
+
+def test_a_retried_run_has_a_new_child(engine: Waiting, tenant: Tenant) -> None:
+    engine.publish("parent", call())
+    run = engine.submit("parent", {"n": 5})
+    engine.fail(engine.turn()[0])
+    engine.turn()
+    run.refresh_from_db()
+    assert run.state == "failed"
+    first = child_of(run)
+    repairs.retry_run(tenant=tenant, run_id=run.pk, body={}, actor=SYSTEM)
+    engine.run_all(7)
+    run.refresh_from_db()
+    assert (run.state, run.output) == ("succeeded", "7")
+    assert child_of(run).pk != first.pk
+    assert engine.counts_agree()
+
+
+def test_a_large_output_of_a_child_is_the_parents_own(engine: Waiting) -> None:
+    engine.publish(
+        "parent",
+        call(),
+        {"name": "size", "handler": "core.echo", "args": {"n": "${{ len(steps.sub.output) }}"}},
+    )
+    run = engine.submit("parent", {"n": 5})
+    claimed = engine.turn()[0]
+    text = '"' + "x" * 20_000 + '"'
+    done = Completion(claimed, "succeeded", 0.1, output=text)
+    put_away(store.connection(), engine.plans, [done])
+    engine.complete(done)
+    engine.turn()
+    kept = engine.step(run, "sub").output or ""
+    assert kept.startswith(MARK)
+    assert kept != child_of(run).output
+    assert resolve(store.connection(), [kept]) == [text]

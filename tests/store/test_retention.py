@@ -8,6 +8,7 @@ from django.db import connection as django_connection
 from orchestrator import store
 from orchestrator.models import IdempotencyKey, Run, StepRun
 from orchestrator.services.runs import submit_run
+from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock
 from tenants.actors import SYSTEM
@@ -58,3 +59,23 @@ def test_events_have_partitions_ahead_and_old_ones_are_dropped() -> None:
         "CREATE TABLE event_20200101 PARTITION OF event FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
     )
     assert clock.drop_partitions(connection, days=14) == 1
+
+
+@pytest.mark.django_db
+def test_old_runs_are_forgotten_with_their_undos_but_not_while_these_run() -> None:
+    tenant = create_tenant(slug="t", actor=SYSTEM)
+    undo = {"handler": "core.echo", "args": {}}
+    document = {"steps": [{"name": "a", "handler": "core.echo", "args": {}, "undo": undo}]}
+    publish_workflow(tenant=tenant, name="w", document=document, actor=SYSTEM)
+    made = submit_run(tenant=tenant, workflow="w", body={}, actor=SYSTEM)
+    run = Run.objects.get(pk=made.run_id)
+    engine = Engine()
+    engine.run_all()
+    undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    Run.objects.filter(pk=run.pk).update(
+        created_at="2020-01-01T00:00:00Z", finished_at="2020-01-01T00:00:00Z"
+    )
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 0
+    engine.succeed(engine.claim())
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+    assert not StepRun.objects.exists()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import store
+from orchestrator.domain.errors import StateConflict
 from orchestrator.domain.statuses import StepState
 from orchestrator.domain.undo import UNDO, is_undoable, may_undo
 from orchestrator.models import Event, Hold, Run, StepRun, TenantLoad
@@ -130,7 +131,7 @@ def test_the_order_is_the_model_s_on_random_graphs(tenant: Tenant, seed: int) ->
     consistent(tenant)
 
 
-def ends(engine: Engine, *names: str, fail: str = "") -> list[Claimed]:
+def ends(engine: Engine, *, fail: str = "") -> list[Claimed]:
     """Claim once and succeed (or fail) what was claimed."""
     claims = engine.claim()
     for claim in claims:
@@ -199,14 +200,28 @@ def test_on_request_a_succeeded_run_is_undone_once_and_stays_so(tenant: Tenant) 
     (undo,) = engine.claim()
     assert undo.ordinal == 0, "what lies between passes the order on"
     engine.succeed([undo])
-    before = run.finished_at
     run.refresh_from_db()
     assert (run.state, run.undo_state, run.error) == ("succeeded", "succeeded", None)
-    assert before is None
     assert run.finished_at is not None
     assert run.undo_finished_at is not None
     assert run.undo_finished_at > run.finished_at
     assert Event.objects.filter(run_id=run.pk, type="run.succeeded").count() == 1
+    consistent(tenant)
+
+
+def test_a_run_that_was_taken_up_again_can_be_undone_anew(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a", undo=None), step("c", "b")])
+    engine = Engine()
+    engine.run_all()
+    for _ in range(2):
+        Run.objects.filter(pk=run.pk).update(undo_state=None)
+        undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+        for ordinal in (2, 0):
+            (undo,) = engine.claim()
+            assert (undo.ordinal, undo.attempts) == (ordinal, 0)
+            engine.succeed([undo])
+    run.refresh_from_db()
+    assert run.undo_state == "succeeded"
     consistent(tenant)
 
 
@@ -289,8 +304,6 @@ def test_an_undo_is_neither_cancelled_nor_timed_out_with_its_run(tenant: Tenant)
     ends(engine, fail="1")
     run.refresh_from_db()
     assert run.expires_at is None
-    from orchestrator.domain.errors import StateConflict
-
     with pytest.raises(StateConflict, match="being undone"):
         cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
     # five minutes after a timeout what waits is cut off; undos are not
@@ -385,17 +398,3 @@ def test_a_long_chain_between_two_undos_is_passed_at_once(tenant: Tenant) -> Non
     assert ordinals == [150, 0]
     run.refresh_from_db()
     assert run.state == "failed"
-
-
-def test_old_runs_are_forgotten_with_their_undos_but_not_while_these_run(tenant: Tenant) -> None:
-    run = start(tenant, [step("a")])
-    engine = Engine()
-    engine.run_all()
-    undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
-    Run.objects.filter(pk=run.pk).update(
-        created_at="2020-01-01T00:00:00Z", finished_at="2020-01-01T00:00:00Z"
-    )
-    assert clock.forget_runs(store.connection(), days=30, limit=10) == 0
-    engine.succeed(engine.claim())
-    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
-    assert not StepRun.objects.exists()

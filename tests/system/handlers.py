@@ -169,6 +169,14 @@ def snooze_for(ctx: StepContext, *, file: str, for_: str) -> int:
     raise Snooze(for_)
 
 
+@handler("test.needs_file")
+def needs_file(ctx: StepContext, *, path: str) -> str:
+    """Fail until the file is there."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"run {ctx.run_id} found nothing")
+    return "found"
+
+
 @handler("test.beat")
 async def beat(ctx: StepContext, *, beats: int, every_ms: float, then_silent_ms: float = 0) -> Any:
     """Beat so often, then say nothing; the second attempt gives what it found."""

@@ -338,3 +338,19 @@ def test_maps_of_maps_results(tenant: TestTenant) -> None:
     run = tenant.run("two", {"items": list(range(10))})
     assert run["output"] == 4 * 45
     assert run["steps"]["total"] == 2
+
+
+def test_a_map_whose_results_are_cached_runs_once(tenant: TestTenant) -> None:
+    cache = {"key": "${{ input.items }}", "ttl": "10m"}
+    for cached in (False, True):
+        run, row = run_map(tenant, mapped("m", "double", cache=cache), [1, 2, 3])
+        assert (run["state"], run["output"], row["cached"]) == ("succeeded", [2, 4, 6], cached)
+        assert len(batches(tenant, run["id"], "m")) == (0 if cached else 3)
+
+
+def test_a_map_that_has_succeeded_is_undone(tenant: TestTenant) -> None:
+    step = mapped("m", "double", undo={"handler": "test.echo", "args": {"value": "${{ output }}"}})
+    tenant.publish("undone", [step, call("bad", "fail", "m")])
+    run = tenant.run("undone", {"items": [1, 2]})
+    assert (run["state"], run["undo"]["state"]) == ("failed", "succeeded")
+    assert tenant.steps(run["id"])["m"]["undo"]["state"] == "succeeded"

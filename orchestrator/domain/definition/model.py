@@ -10,6 +10,8 @@ from orchestrator.domain.retries import RetryPolicy
 from orchestrator.domain.statuses import TriggerRule
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,62}"
+LABEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+"""Of queues, signals and pools."""
 STEP_NAME_PATTERN = r"[a-z][a-z0-9_]{0,62}"
 
 DEFAULT_RUN_TIMEOUT = timedelta(days=7)

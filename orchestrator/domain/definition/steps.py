@@ -8,6 +8,7 @@ from orchestrator.domain.definition import policies, roots
 from orchestrator.domain.definition.model import (
     DEFAULT_QUEUE,
     DEFAULT_STEP_TIMEOUT,
+    LABEL_PATTERN,
     STEP_NAME_PATTERN,
     Call,
     Handlers,
@@ -63,7 +64,7 @@ _OUT_OF_PLACE: dict[StepKind, tuple[str, ...]] = {
 }
 
 _STEP_NAME = re.compile(STEP_NAME_PATTERN)
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(LABEL_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.domain.errors import Problem, pointer
 
-_OF_STEPS = ("pool",)
+_OF_STEPS: tuple[str, ...] = ()
 _OF_WORKFLOWS: tuple[str, ...] = ()
 _BESIDE_MAP = ("compensate",)
 """What a map may not have: what would make it pass over its items again."""

@@ -1,5 +1,6 @@
 -- Purpose: since when the foremost ready step of each tenant waits, and whether its tenant has room.
 -- Index:   step_run_ready: one row for each tenant and queue; tenants without ready work cost nothing.
+-- Pools:   steps that name one are left out: a full pool is no fault of the workers.
 -- Guard:   none, a look without locks; at most 1,000 tenants, those with most to do.
 -- Returns: tenant, ready steps, whether it could start one, seconds that the foremost one waits.
 SELECT l.tenant_id, l.ready_count, l.in_use < q.max_connections AND t.suspended_at IS NULL,
@@ -12,6 +13,6 @@ SELECT l.tenant_id, l.ready_count, l.in_use < q.max_connections AND t.suspended_
  CROSS JOIN LATERAL (
        SELECT s.ready_at FROM step_run s
         WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue AND s.state = 'ready' AND s.parked IS NULL
-          AND NOT s.suspect
+          AND NOT s.suspect AND s.pool = ''
         ORDER BY s.rank LIMIT 1) h
  GROUP BY l.tenant_id, l.ready_count, l.in_use, q.max_connections, t.suspended_at

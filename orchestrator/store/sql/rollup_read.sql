@@ -13,6 +13,8 @@ SELECT e.tenant_id, coalesce(r.workflow_id, 0),
   FROM unnest(%(tenants)s::int[], %(after)s::bigint[], %(upto)s::bigint[]) AS d (tenant_id, after, upto)
  CROSS JOIN LATERAL (
        SELECT v.tenant_id, v.at, v.type, v.run_id, v.value_s FROM event v
-        WHERE v.tenant_id = d.tenant_id AND v.seq > d.after AND v.seq <= d.upto) e
+        WHERE v.tenant_id = d.tenant_id AND v.seq > d.after AND v.seq <= d.upto
+           -- a queued run that is resumed was submitted before
+           AND v.data IS DISTINCT FROM '{"resumed":true}') e
   LEFT JOIN run r ON r.id = e.run_id
  GROUP BY 1, 2, 3, 4

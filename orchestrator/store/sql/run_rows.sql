@@ -5,7 +5,7 @@ SELECT r.id, w.name, v.version, r.version_id, r.state, {payloads}, r.error, r.la
        r.step_count, r.open_count, r.succeeded_count, r.failed_count, r.skipped_count, r.cancelled_count,
        coalesce(c.ready, 0), coalesce(c.running, 0), coalesce(c.waiting, 0),
        r.created_at, r.started_at, r.finished_at, r.deadline_at, r.closing,
-       r.undo_state, r.undo_error, r.undo_finished_at, r.start_at, r.held, r.parent_id, p.name
+       r.undo_state, r.undo_error, r.undo_finished_at, r.paused_at, r.start_at, r.held, r.parent_id, p.name
   FROM run r
   JOIN workflow w ON w.id = r.workflow_id
   JOIN workflow_version v ON v.id = r.version_id

@@ -1,5 +1,5 @@
 -- Purpose: end runs whose steps have all ended.
--- Guard:   under the tenants' mutexes; a run that is terminal or not yet empty is left alone.
+-- Guard:   under the tenants' mutexes; a run that is terminal, paused or not yet empty is left alone.
 -- A run succeeds when no failure is unhandled.  A failure is handled by the step's own `on_error`
 -- (it then ended `succeeded`) or by a child under `one_failed` that succeeded.  One that is to fail
 -- and has something to undo goes on until that is done (engine_undo_begin), and comes here again.
@@ -43,6 +43,7 @@ BEGIN
               CROSS JOIN LATERAL (
                   SELECT o.* FROM run o
                    WHERE o.id = d.run_id AND o.open_count = 0 AND o.finished_at IS NULL AND o.closing IS NULL
+                     AND o.state <> 'paused'
                      AND o.undo_state IS NULL
                   OFFSET 0) r
               CROSS JOIN LATERAL (
@@ -63,7 +64,7 @@ BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), ended AS (
-        SELECT r.tid, r.id, r.tenant_id, r.version_id, r.closing, r.undo_state, r.error AS fixed_error,
+        SELECT r.tid, r.id, r.tenant_id, r.version_id, r.closing, r.failed_count, r.undo_state, r.error AS fixed_error,
                f.ordinal AS failed_ordinal,
                f.error AS failed_error, d.output AS given_output, d.error AS given_error
           FROM unnest(p_tenants, p_runs, coalesce(p_outputs, array_fill(NULL::text, ARRAY[cardinality(p_runs)])),
@@ -72,6 +73,7 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid, o.id, o.tenant_id, o.version_id, o.closing, o.failed_count, o.undo_state, o.error FROM run o
                WHERE o.id = d.run_id AND (o.tenant_id = d.tenant_id) IS TRUE AND o.open_count = 0 AND o.finished_at IS NULL
+                 AND o.state <> 'paused'
                  AND o.undo_state IS DISTINCT FROM 'running'
               OFFSET 0) r
           LEFT JOIN LATERAL (
@@ -133,8 +135,26 @@ BEGIN
           FROM shaped s
           CROSS JOIN LATERAL (SELECT o.leaves FROM workflow_version o WHERE o.id = s.version_id OFFSET 0) v
          WHERE r.ctid = s.tid AND NOT EXISTS (SELECT 1 FROM undoes u WHERE u.id = s.id)
-        RETURNING r.tenant_id, r.id, r.state, r.error, r.created_at, r.started_at,
+        RETURNING r.tenant_id, r.id, r.workflow_id, r.version_id, r.state, r.error, r.created_at, r.started_at, s.failed_count,
                   r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
+    ), buried AS (
+        INSERT INTO dead_letter (tenant_id, run_id, ordinal, workflow_id, version_id, code, type, message,
+                                 fingerprint, attempts, losses, failed_at)
+        SELECT d.tenant_id, d.id, f.ordinal, d.workflow_id, d.version_id, e.code, e.type, left(e.message, 500),
+               engine_fingerprint(e.code, e.type, e.message), f.attempts, f.losses, f.finished_at
+          FROM done d
+          CROSS JOIN LATERAL (
+              SELECT o.ordinal, o.error, o.attempts, o.losses, o.finished_at FROM step_run o
+               WHERE d.state = 'failed' AND d.failed_count > 0 AND o.tenant_id = d.tenant_id AND o.run_id = d.id
+                 AND o.batch = 0 AND coalesce(o.state, '') = 'failed' AND NOT o.handled OFFSET 0) f
+          CROSS JOIN LATERAL (
+              SELECT coalesce(j ->> 'code', 'error') AS code, j ->> 'type' AS type, coalesce(j ->> 'message', '') AS message
+                FROM (SELECT f.error::json AS j) x) e
+        ON CONFLICT DO NOTHING
+    ), raised AS (
+        -- a run that was retried and does not fail now leaves nothing behind
+        DELETE FROM dead_letter t USING done d
+         WHERE d.failed_count > 0 AND d.state <> 'failed' AND t.tenant_id = d.tenant_id AND t.run_id = d.id
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, value_s, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.id), p_now,

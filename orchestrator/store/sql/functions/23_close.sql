@@ -34,6 +34,9 @@ BEGIN
     IF v_runs IS NULL THEN
         RETURN '{}';
     END IF;
+    -- a run that closes is not paused any more: it comes to its end
+    PERFORM engine_unpause(v_tenants, v_runs, p_actor, p_now);
+    PERFORM engine_free(v_tenants, v_runs);
 
     WITH cut AS (
         DELETE FROM control c USING unnest(v_runs) AS d (run_id)

@@ -126,6 +126,8 @@ BEGIN
                CASE WHEN c.state = 'succeeded' AND c.reason = 'continue' THEN 'succeeded'
                     WHEN c.state = 'succeeded' AND c.reason = 'retry' AND s.extra_attempts < 3
                          AND (r.closing IS NULL OR s.rule = 'always')
+                         -- a map that has begun is no single call that could be tried once more
+                         AND NOT EXISTS (SELECT 1 FROM map_state m WHERE m.run_id = d.run_id AND m.ordinal = d.ordinal)
                     THEN CASE WHEN c.charged_s > 0 THEN 'waiting' ELSE 'ready' END
                     ELSE 'failed' END AS state
           FROM unnest(p_tenants, p_runs, p_ordinals) AS d (tenant_id, run_id, ordinal)

@@ -38,7 +38,8 @@ CREATE OR REPLACE FUNCTION engine_undo_begin(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     -- its timeout and deadline have no more to say; neither has a later failure: the error is fixed
-    UPDATE run r SET undo_state = 'running', error = coalesce(d.error, r.error), expires_at = NULL
+    UPDATE run r SET undo_state = 'running', undo_error = NULL, undo_finished_at = NULL,
+                     error = coalesce(d.error, r.error), expires_at = NULL
       FROM unnest(p_runs, p_errors) AS d (run_id, error)
       CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM run o WHERE o.id = d.run_id OFFSET 0) o
      WHERE r.ctid = o.tid;
@@ -100,14 +101,21 @@ BEGIN
                   CROSS JOIN LATERAL unnest(v.parents) AS p (ordinal)) x
          GROUP BY x.tenant_id, x.run_id, x.version_id, x.ordinal
     ), made AS (
-        INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state, limited,
+        INSERT INTO step_run AS s (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state, limited,
                               rank, priority, parents_total, parents_left, ready_at)
         SELECT n.tenant_id, n.run_id, n.ordinal, -2, n.version_id, n.handler_id, coalesce(n.queue, ''), 'always',
                CASE WHEN n.after = 0 THEN 'ready' ELSE 'blocked' END, g.limited,
                v_us - g.priority * 60000000::bigint, g.priority, n.after, n.after,
                CASE WHEN n.after = 0 THEN p_now END
           FROM given g JOIN node n ON n.run_id = g.run_id
-        RETURNING tenant_id, run_id, ordinal, state, queue
+        -- a run that was retried after it had been undone may have kept rows that only passed the order on
+        ON CONFLICT (run_id, ordinal, batch) DO UPDATE SET
+            handler_id = excluded.handler_id, queue = excluded.queue, state = excluded.state, limited = excluded.limited,
+            rank = excluded.rank, priority = excluded.priority, parents_total = excluded.parents_total,
+            parents_left = excluded.parents_left, ready_at = excluded.ready_at, parked = NULL, suspect = false,
+            attempts = 0, losses = 0, worker_id = NULL, charged_s = 0, started_at = NULL, finished_at = NULL,
+            due_at = NULL, wait_reason = NULL, reason = NULL, args = NULL, output = NULL, error = NULL
+        RETURNING s.tenant_id, s.run_id, s.ordinal, s.state, s.queue
     ), opened AS (
         UPDATE run r SET undo_open = m.n
           FROM given g

@@ -92,9 +92,9 @@ BEGIN
             SELECT p_tenant, v_seq + n.nr, v_now, 'run.queued', p_ids[n.i], p_actor
               FROM unnest(v_new) WITH ORDINALITY AS n (i, nr)
         ), made AS (
-            INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state,
+            INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, pool, rule, state,
                                   parked, control, limited, rank, priority, parents_total, parents_left, ready_at)
-            SELECT p_tenant, p_ids[n.i], s.ordinal, 0, s.version_id, s.handler_id, s.queue, s.rule,
+            SELECT p_tenant, p_ids[n.i], s.ordinal, 0, s.version_id, s.handler_id, s.queue, s.pool, s.rule,
                    CASE WHEN s.root THEN 'ready' ELSE 'blocked' END,
                    CASE WHEN s.root AND s.control THEN 'control' END,
                    s.control, v.max_parallel IS NOT NULL,

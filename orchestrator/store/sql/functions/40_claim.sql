@@ -1,8 +1,9 @@
 -- Purpose: take the steps that this worker may run now, within every limit, fairly among tenants;
 --          and what needs Python first (conditions, outputs of runs), which takes no connection.
 -- Indexes: step_run_ready (heads of a tenant's queue), control's key, tenant_load.
+-- Pools:   steps that name one stand in lanes of their own, see 14_pools.sql.
 -- Guard:   candidates are chosen without locks, locked by id, and looked at again under the lock;
---          the server's total is locked last.  Commits without waiting for the disk: a claim that is
+--          pools are locked then, by id, and the server's total last.  Commits without waiting for the disk: a claim that is
 --          lost in a crash was never there.
 -- Fairness: start-time fair queuing on worker-seconds.  A tenant's start tag is the later of its
 --          vtime and the server's clock; each step is charged its handler's mean cost over the
@@ -26,14 +27,32 @@ DECLARE
     v_candidates int[];
     v_locked int[];
     v_controls bigint;
+    v_pauses boolean;
     v_over boolean;
     v_rounds int := 0;
+    v_parks int := 0;
     c_tids tid[];
     c_runs uuid[];
     c_costs double precision[];
     c_starts double precision[];
     c_limited boolean[];
     c_over boolean[];
+    c_pools int[];
+    v_pools boolean := EXISTS (SELECT 1 FROM pool);
+    v_open int[];
+    h_tenants int[];
+    h_rooms int[];
+    h_starts double precision[];
+    h_weights double precision[];
+    h_tids tid[];
+    h_runs uuid[];
+    h_ordinals int[];
+    h_batches int[];
+    h_queues text[];
+    h_ranks bigint[];
+    h_limited boolean[];
+    h_handlers int[];
+    h_pools int[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT vclock INTO v_clock FROM server_load WHERE slot = -1;
@@ -50,13 +69,14 @@ BEGIN
          WHERE o.control_count > 0
             OR o.room AND (p_want > 0 OR p_want_cpu > 0) AND (
                 -- a scalar, not EXISTS: that would be hashed, reading every tenant's ready rows
-                SELECT true FROM step_run s
+                coalesce((SELECT true FROM step_run s
                  WHERE s.tenant_id = o.tenant_id AND s.queue = ANY (p_queues)
                    AND s.state = 'ready' AND s.parked IS NULL AND s.handler_id = ANY (p_handlers)
-                   AND (p_alone OR NOT s.suspect)
-                 LIMIT 1)
+                   AND (p_alone OR NOT s.suspect) AND s.pool = ''
+                 LIMIT 1), v_pools AND engine_pool_ready(o.tenant_id, p_queues, p_handlers, p_alone)))
          LIMIT least(64, greatest(p_want + p_want_cpu, 1))) c;
     IF v_candidates IS NULL THEN
+        RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
     END IF;
 
@@ -73,17 +93,23 @@ BEGIN
     UPDATE tenant_load l SET hint_queues = '{}', hinted_at = NULL
      WHERE l.tenant_id = ANY (v_locked) AND l.hinted_at IS NOT NULL AND l.hint_queues <@ p_queues;
 
-    SELECT sum(l.control_count) INTO v_controls FROM tenant_load l WHERE l.tenant_id = ANY (v_locked);
+    SELECT sum(l.control_count), bool_or(l.paused_count > 0) INTO v_controls, v_pauses FROM tenant_load l WHERE l.tenant_id = ANY (v_locked);
     IF v_controls > 0 THEN
         RETURN QUERY
         WITH taken AS (
-            UPDATE control c SET taken_at = v_now, epoch = c.epoch + 1
-              FROM (SELECT o.ctid AS tid FROM control o
-                     WHERE o.tenant_id = ANY (v_locked)
+            UPDATE control c SET taken_at = v_now, epoch = c.epoch + 1, held = o.pause
+              FROM (SELECT o.ctid AS tid, v_pauses AND o.ordinal >= 0 AND coalesce(engine_paused(o.run_id), false) AS pause
+                      FROM control o
+                     WHERE o.tenant_id = ANY (v_locked) AND NOT o.held
                        AND (o.taken_at IS NULL OR o.taken_at < v_now - interval '1 second')
                      LIMIT 256) o
              WHERE c.ctid = o.tid
-            RETURNING c.kind, c.tenant_id, c.run_id, c.ordinal, c.batch, c.epoch
+            RETURNING c.kind, c.tenant_id, c.run_id, c.ordinal, c.batch, c.epoch, c.held
+        ), kept AS (
+            UPDATE tenant_load l SET control_count = l.control_count - g.n
+              FROM (SELECT t.tenant_id, count(*) AS n FROM taken t WHERE t.held GROUP BY t.tenant_id) g
+             CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
+             WHERE l.ctid = o.tid
         )
         SELECT t.kind, t.tenant_id, t.run_id, t.ordinal, t.batch, r.version_id, t.epoch,
                0, 0::smallint, false, NULL::text, r.closing, r.labels::text,
@@ -100,20 +126,34 @@ BEGIN
               SELECT array_agg(p.ordinal) AS refs, array_agg(p.state) AS states, array_agg(p.output) AS outputs
                 FROM step_run p
                WHERE p.tenant_id = t.tenant_id AND p.run_id = t.run_id AND p.batch = 0
-                 AND p.ordinal = ANY (coalesce(v.needs, w.output_needs))) n ON true;
+                 AND p.ordinal = ANY (coalesce(v.needs, w.output_needs))) n ON true
+         WHERE NOT t.held;
     END IF;
 
     IF p_want <= 0 AND p_want_cpu <= 0 THEN
         RETURN;
     END IF;
+    IF v_pools THEN
+        SELECT array_agg(DISTINCT l.pool_id) INTO v_open
+          FROM engine_pool_lanes(v_locked, p_queues, p_alone) l WHERE l.room > 0;
+        PERFORM engine_pool_lock(v_open);
+    END IF;
     LOOP
+        IF v_open IS NOT NULL THEN
+            SELECT array_agg(s.tenant_id), array_agg(s.room), array_agg(s.start), array_agg(s.weight), array_agg(s.tid),
+                   array_agg(s.run_id), array_agg(s.ordinal), array_agg(s.batch), array_agg(s.queue), array_agg(s.rank),
+                   array_agg(s.limited), array_agg(s.handler_id), array_agg(s.pool_id)
+              INTO h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches, h_queues, h_ranks,
+                   h_limited, h_handlers, h_pools
+              FROM engine_pool_heads(v_locked, v_open, p_queues, p_handlers, p_want, p_want_cpu, v_clock) s;
+        END IF;
         SELECT array_agg(h.tid), array_agg(h.run_id), array_agg(h.cost), array_agg(h.start),
-               array_agg(h.limited), array_agg(h.over), bool_or(h.over)
-          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_over, v_over
+               array_agg(h.limited), array_agg(h.pool_id), array_agg(h.over), bool_or(h.over)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools, c_over, v_over
           FROM (
             SELECT g.*, row_number() OVER (PARTITION BY g.queue = 'cpu' ORDER BY g.finish, g.rank) AS nr
               FROM (
-                SELECT b.tid, b.run_id, b.queue, b.rank, b.cost, b.start, b.limited,
+                SELECT b.tid, b.run_id, b.queue, b.rank, b.cost, b.start, b.limited, b.pool_id,
                        b.start + sum(b.cost / b.weight) OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS finish,
                        row_number() OVER (PARTITION BY b.tenant_id ORDER BY b.rank, b.run_id, b.ordinal, b.batch) AS place,
                        b.room,
@@ -124,6 +164,7 @@ BEGIN
                   FROM (
                     SELECT l.tenant_id, q.max_connections - l.in_use AS room, greatest(l.vtime, v_clock) AS start,
                            q.weight, s.tid, s.run_id, s.ordinal, s.batch, a.queue, s.rank, s.limited,
+                           NULL::int AS pool_id,
                            coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01) AS cost
                       FROM tenant_load l
                       JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
@@ -132,16 +173,33 @@ BEGIN
                           SELECT s.ctid AS tid, s.run_id, s.ordinal, s.batch, s.rank, s.limited, s.handler_id
                             FROM step_run s
                            WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
-                             AND s.state = 'ready' AND s.parked IS NULL AND NOT s.suspect
+                             AND s.state = 'ready' AND s.parked IS NULL AND NOT s.suspect AND s.pool = ''
                              AND s.handler_id = ANY (p_handlers)
                            ORDER BY s.rank
                            LIMIT least(q.max_connections - l.in_use,
                                        CASE WHEN a.queue = 'cpu' THEN p_want_cpu ELSE p_want END)) s
-                     WHERE l.tenant_id = ANY (v_locked)) b) g
+                     WHERE l.tenant_id = ANY (v_locked)
+                    UNION ALL
+                    SELECT s.tenant_id, s.room, s.start, s.weight, s.tid, s.run_id, s.ordinal, s.batch, s.queue,
+                           s.rank, s.limited, s.pool_id,
+                           coalesce(p_costs[array_position(p_handlers, s.handler_id)], 0.01)
+                      FROM unnest(h_tenants, h_rooms, h_starts, h_weights, h_tids, h_runs, h_ordinals, h_batches,
+                                  h_queues, h_ranks, h_limited, h_handlers, h_pools)
+                           AS s (tenant_id, room, start, weight, tid, run_id, ordinal, batch, queue, rank, limited,
+                                 handler_id, pool_id)
+                     WHERE v_open IS NOT NULL) b) g
              WHERE g.place <= g.room OR g.over
              ORDER BY g.finish, g.rank) h
          WHERE h.over OR h.nr <= CASE WHEN h.queue = 'cpu' THEN p_want_cpu ELSE p_want END;
 
+        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- look again without them; so many at once that the rest waits for the next claim
+            v_parks := v_parks + 1;
+            IF v_parks >= 200 THEN
+                RETURN;
+            END IF;
+            CONTINUE;
+        END IF;
         EXIT WHEN NOT coalesce(v_over, false) OR v_rounds >= 50;
         v_rounds := v_rounds + 1;
         -- beyond their run's max_parallel: out of the queue until a place is free, then look again
@@ -157,27 +215,48 @@ BEGIN
          WHERE l.ctid = o.tid;
     END LOOP;
 
+    IF v_over THEN
+        -- so many that parking them is left to the next claims: they do not start for that
+        SELECT array_agg(d.tid), array_agg(d.run_id), array_agg(d.cost), array_agg(d.start),
+               array_agg(d.limited), array_agg(d.pool_id)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
+          FROM unnest(c_tids, c_runs, c_costs, c_starts, c_limited, c_pools, c_over)
+               AS d (tid, run_id, cost, start, limited, pool_id, over)
+         WHERE NOT d.over;
+    END IF;
+
     IF c_runs IS NULL AND p_alone AND p_want > 0 THEN
         -- a step that was lost before runs with no other step in its process
         SELECT array_agg(h.tid), array_agg(h.run_id),
                array_agg(coalesce(p_costs[array_position(p_handlers, h.handler_id)], 0.01)),
-               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited)
-          INTO c_tids, c_runs, c_costs, c_starts, c_limited
+               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited), array_agg(h.pool_id)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
           FROM (SELECT s.*, l.vtime
                   FROM tenant_load l
                   JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
-                  CROSS JOIN unnest(p_queues) AS a (queue)
                   CROSS JOIN LATERAL (
-                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id FROM step_run s
-                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue
+                      SELECT a.queue, '' AS pool, NULL::int AS pool_id FROM unnest(p_queues) AS a (queue)
+                      UNION ALL
+                      SELECT o.queue, o.pool, o.pool_id
+                        FROM engine_pool_lanes(ARRAY[l.tenant_id], p_queues, true) o
+                       WHERE v_open IS NOT NULL AND o.suspect AND o.room > 0 AND o.pool_id = ANY (v_open)) a
+                  CROSS JOIN LATERAL (
+                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id, a.pool_id FROM step_run s
+                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue AND s.pool = a.pool
                          AND s.state = 'ready' AND s.parked IS NULL AND s.suspect
                          AND s.handler_id = ANY (p_handlers)
                        ORDER BY s.rank LIMIT 1) s
                  WHERE l.tenant_id = ANY (v_locked)
                    AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
                  ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
+        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- of a paused run: look for another one
+            RETURN QUERY SELECT * FROM engine_claim(p_worker, p_queues, p_handlers, p_costs, p_want, p_want_cpu, p_alone, p_bytes);
+            RETURN;
+        END IF;
     END IF;
     IF c_runs IS NULL THEN
+        RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
     END IF;
 
@@ -190,11 +269,15 @@ BEGIN
         RETURN;
     END IF;
     c_tids := c_tids[1:v_limit]; c_costs := c_costs[1:v_limit]; c_starts := c_starts[1:v_limit];
+    c_pools := c_pools[1:v_limit];
     v_now := clock_timestamp();
     UPDATE server_load t SET amount = t.amount + v_limit,
            vclock = greatest(t.vclock, (SELECT max(x) FROM unnest(c_starts) AS x))
      WHERE t.slot = -1;
 
+    IF v_open IS NOT NULL THEN
+        PERFORM engine_pool_take(c_pools, v_now);
+    END IF;
     IF true = ANY (c_limited) THEN
         UPDATE run r SET active_count = r.active_count + g.n
           FROM (SELECT d.run_id, count(*) AS n FROM unnest(c_runs[1:v_limit], c_limited[1:v_limit]) AS d (run_id, limited)
@@ -208,8 +291,8 @@ BEGIN
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (v_locked)
     ), mine AS (
         UPDATE step_run s SET state = 'running', epoch = s.epoch + 1, worker_id = p_worker, started_at = v_now,
-               charged_s = d.cost
-          FROM unnest(c_tids, c_costs) AS d (tid, cost)
+               charged_s = d.cost, pool_id = d.pool_id
+          FROM unnest(c_tids, c_costs, c_pools) AS d (tid, cost, pool_id)
          WHERE s.ctid = d.tid
         RETURNING s.*
     ), of AS MATERIALIZED (
@@ -285,4 +368,17 @@ BEGIN
            d.bytes > p_bytes, d.repeats
       FROM laden d;
 END
+$$;
+
+-- Purpose: what claim answers when it took nothing and a pool's rate lets a step start within a second:
+--          one row `later`, whose `epoch` is the milliseconds until then.
+CREATE OR REPLACE FUNCTION engine_claim_later(p_queues text[], p_handlers int[]) RETURNS TABLE (
+    kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
+    attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
+    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int
+) LANGUAGE sql STABLE AS $$
+    SELECT 'later', 0, '00000000-0000-0000-0000-000000000000'::uuid, 0, 0, 0::bigint, w.ms,
+           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false, 0
+      FROM engine_pool_later(p_queues, p_handlers) AS w (ms)
+     WHERE w.ms IS NOT NULL
 $$;

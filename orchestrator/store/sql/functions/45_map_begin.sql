@@ -20,9 +20,9 @@ BEGIN
            total = excluded.total, source = excluded.source, max_bytes = excluded.max_bytes,
            done = 0, failed = 0, started = 0, in_flight = 0, cursor = NULL, closing = NULL, error = NULL,
            errors = NULL, finished_at = NULL,
-           epoch = coalesce((SELECT max(o.epoch) FROM step_run o
+           epoch = greatest(map_state.epoch, (SELECT max(o.epoch) FROM step_run o
                               WHERE o.tenant_id = excluded.tenant_id AND o.run_id = excluded.run_id
-                                AND o.ordinal = excluded.ordinal AND o.batch <> 0), 0);
+                                AND o.ordinal = excluded.ordinal AND o.batch <> 0));
 
     DELETE FROM step_run s USING unnest(p_tenants, p_runs, p_ordinals) AS d (tenant_id, run_id, ordinal)
      CROSS JOIN LATERAL (

@@ -26,14 +26,15 @@ BEGIN
                  SELECT x.ctid AS tid, x.batch, x.count, x.batches FROM map_pack x
                   WHERE x.run_id = o.run_id AND x.ordinal = o.ordinal AND x.batch <= o.started + o.room OFFSET 0) p
         ), made AS (
-            INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state,
+            INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, pool, rule, state,
                                   limited, rank, priority, ready_at, epoch, args)
-            SELECT p.tenant_id, p.run_id, p.ordinal, p.first + e.nr - 1, s.version_id, s.handler_id, s.queue, s.rule,
+            SELECT p.tenant_id, p.run_id, p.ordinal, p.first + e.nr - 1, s.version_id, s.handler_id, s.queue,
+                   s.pool, s.rule,
                    'ready', s.limited, v_us - s.priority * 60000000::bigint + p.first + e.nr - 1 - p.started,
                    s.priority, p_now, p.epoch, '{"items":' || e.value::text || '}'
               FROM pack p
              CROSS JOIN LATERAL (
-                 SELECT o.version_id, o.handler_id, o.queue, o.rule, o.limited, o.priority FROM step_run o
+                 SELECT o.version_id, o.handler_id, o.queue, o.pool, o.rule, o.limited, o.priority FROM step_run o
                   WHERE o.tenant_id = p.tenant_id AND o.run_id = p.run_id AND o.ordinal = p.ordinal AND o.batch = 0
                  OFFSET 0) s
              CROSS JOIN LATERAL json_array_elements(p.batches::json) WITH ORDINALITY AS e (value, nr)

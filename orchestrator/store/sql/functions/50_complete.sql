@@ -31,6 +31,7 @@ DECLARE
     m_runs uuid[];
     m_ordinals int[];
     m_batches int[];
+    v_places int[];
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
@@ -58,10 +59,11 @@ BEGIN
                     WHEN g.outcome = 'lost' THEN
                         CASE WHEN s.losses < 2 THEN 'ready' WHEN g.output IS NOT NULL THEN 'succeeded' ELSE 'failed' END
                     ELSE g.outcome END AS state,
-               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats
+               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats,
+               s.pool_id
           FROM given g
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid, o.charged_s, o.limited, o.started_at, o.rule, o.losses
+              SELECT o.ctid AS tid, o.charged_s, o.limited, o.pool_id, o.started_at, o.rule, o.losses
                 FROM step_run o
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = g.ordinal
                  AND o.batch = g.batch AND o.epoch = g.epoch AND o.worker_id = p_worker
@@ -95,7 +97,7 @@ BEGIN
           FROM judged j
          WHERE s.ctid = j.tid
         RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.attempts, s.due_at, s.queue,
-                  s.reason, s.error, j.idx, j.held, j.counts, j.lost, j.limited, j.started_at, j.seconds - j.charged_s AS owed,
+                  s.reason, s.error, j.idx, j.held, j.counts, j.lost, j.limited, j.pool_id, j.started_at, j.seconds - j.charged_s AS owed,
                   j.reason AS why
     ), said AS (
         SELECT d.*, CASE WHEN d.state = 'waiting' AND d.counts THEN 'step.retrying' ELSE 'step.' || d.state END AS type, 1 AS place
@@ -114,8 +116,8 @@ BEGIN
                     ELSE d.error END
           FROM said d
     ), hold AS (
-        INSERT INTO hold (tenant_id, run_id, ordinal, batch, worker_id, created_at)
-        SELECT d.tenant_id, d.run_id, d.ordinal, d.batch, p_worker, v_now FROM done d WHERE d.held
+        INSERT INTO hold (tenant_id, run_id, ordinal, batch, worker_id, pool_id, created_at)
+        SELECT d.tenant_id, d.run_id, d.ordinal, d.batch, p_worker, d.pool_id, v_now FROM done d WHERE d.held
     ), load AS (
         UPDATE tenant_load l SET
             seq = l.seq + g.n,
@@ -144,12 +146,16 @@ BEGIN
            array_agg(d.tenant_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
            array_agg(d.run_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
            array_agg(d.ordinal) FILTER (WHERE d.batch > 0 OR d.batch = -3),
-           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3)
+           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL AND NOT d.held)
       INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states,
            c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs,
-           m_tenants, m_runs, m_ordinals, m_batches
+           m_tenants, m_runs, m_ordinals, m_batches, v_places
       FROM done d;
 
+    IF v_places IS NOT NULL THEN
+        PERFORM engine_pool_give(v_places);
+    END IF;
     IF v_back > 0 THEN
         UPDATE server_load SET amount = amount + v_back WHERE slot = p_worker % 16;
     END IF;

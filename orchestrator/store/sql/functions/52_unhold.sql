@@ -1,4 +1,4 @@
--- Purpose: stuck code has ended: give back its connection, and let its retry's delay begin, or its
+-- Purpose: stuck code has ended: give back its connection and its place in a pool, and let its retry's delay begin, or its
 --          step's compensation, or the undo of its run.
 -- Guard:   takes the tenants' mutexes.
 CREATE OR REPLACE FUNCTION engine_unhold(
@@ -10,6 +10,7 @@ DECLARE
     v_count bigint;
     u_tenants int[];
     u_runs uuid[];
+    v_places int[];
 BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
@@ -38,9 +39,14 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT count(*), array_agg(g.tenant_id), array_agg(g.run_id) INTO v_count, u_tenants, u_runs FROM gone g;
+    SELECT count(*), array_agg(g.tenant_id), array_agg(g.run_id),
+           array_agg(g.pool_id) FILTER (WHERE g.pool_id IS NOT NULL)
+      INTO v_count, u_tenants, u_runs, v_places FROM gone g;
     IF v_count = 0 THEN
         RETURN;
+    END IF;
+    IF v_places IS NOT NULL THEN
+        PERFORM engine_pool_give(v_places);
     END IF;
     UPDATE server_load SET amount = amount + v_count WHERE slot = p_worker % 16;
     UPDATE run r SET active_count = r.active_count - g.n

@@ -7,7 +7,7 @@
 --          child's id), `delay` in seconds (null: until it comes; a sleep's counts from when the step
 --          was ready), `args` to be kept.  `counts`: whether it used an attempt.  Of a child: its
 --          version, input and concurrency key; it has its parent's priority and labels.
-CREATE OR REPLACE FUNCTION engine_settle(
+CREATE OR REPLACE FUNCTION engine_settle_waits(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     p_verdicts text[], p_values text[], p_fallbacks text[], p_reasons text[], p_keys text[],
     p_delays double precision[], p_args text[], p_counts boolean[],

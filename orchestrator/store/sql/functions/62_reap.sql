@@ -23,6 +23,7 @@ DECLARE
     m_runs uuid[];
     m_ordinals int[];
     m_batches int[];
+    v_places int[];
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
@@ -39,6 +40,13 @@ BEGIN
         RETURN;
     END IF;
     PERFORM engine_lock(v_tenants);
+    -- every pool that is given back below, since the total comes in between
+    SELECT array_agg(x.pool_id) INTO v_places FROM (
+        SELECT s.pool_id FROM step_run s WHERE s.state = 'running' AND s.worker_id = p_worker
+        UNION ALL SELECT h.pool_id FROM hold h WHERE h.worker_id = p_worker) x WHERE x.pool_id IS NOT NULL;
+    IF v_places IS NOT NULL THEN
+        PERFORM engine_pool_lock(v_places);
+    END IF;
     v_now := clock_timestamp();
     v_us := engine_micros(v_now);
     UPDATE worker SET state = 'gone', gone_at = v_now, locked = false, in_flight = 0
@@ -71,7 +79,7 @@ BEGIN
           FROM target t
          WHERE s.ctid = t.tid
         RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.queue, s.attempts, s.losses,
-                  s.limited, s.error, t.started_at
+                  s.limited, s.pool_id, s.error, t.started_at
     ), said AS (
         SELECT d.*, 'step.lost' AS type, 1 AS place,
                json_build_object('worker', p_worker, 'losses', d.losses)::text AS data FROM done d
@@ -106,12 +114,16 @@ BEGIN
            array_agg(d.tenant_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
            array_agg(d.run_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
            array_agg(d.ordinal) FILTER (WHERE d.batch > 0 OR d.batch = -3),
-           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3)
+           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL)
       INTO lost, wake, d_tenants, d_runs, d_versions, d_ordinals, d_states,
            c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs,
-           m_tenants, m_runs, m_ordinals, m_batches
+           m_tenants, m_runs, m_ordinals, m_batches, v_places
       FROM done d;
 
+    IF v_places IS NOT NULL THEN
+        PERFORM engine_pool_give(v_places);
+    END IF;
     IF lost > 0 THEN
         UPDATE server_load SET amount = amount + lost WHERE slot = p_worker % 16;
     END IF;

@@ -1,0 +1,62 @@
+-- Purpose: hold all runs of a workflow, those to come too, and let them go on.
+-- Guard:   takes the tenant's mutex.  Index: run_state_newest, step_run_parked, control_held.
+-- The timeouts of its runs stand still meanwhile (`resume_ms`); deadlines do not.
+
+-- Returns: whether it was paused now.
+CREATE OR REPLACE FUNCTION engine_pause_workflow(p_tenant int, p_workflow bigint) RETURNS boolean LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_now timestamptz;
+BEGIN
+    -- there is no mutex before the tenant's first run
+    INSERT INTO tenant_load (tenant_id) VALUES (p_tenant) ON CONFLICT DO NOTHING;
+    PERFORM engine_lock(ARRAY[p_tenant]);
+    v_now := clock_timestamp();
+    UPDATE workflow w SET paused_at = v_now
+     WHERE w.id = p_workflow AND (w.tenant_id = p_tenant) IS TRUE AND w.paused_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE tenant_load l SET paused_count = l.paused_count + 1 WHERE l.tenant_id = p_tenant;
+    -- ready steps are parked as claims come across them: there may be very many
+    UPDATE run r SET
+        resume_ms = (extract(epoch FROM r.expires_at - v_now) * 1000)::bigint, expires_at = r.deadline_at
+     WHERE r.tenant_id = p_tenant AND r.state = 'running' AND r.workflow_id = p_workflow
+       AND r.closing IS NULL AND r.resume_ms IS NULL;
+    RETURN true;
+END
+$$;
+
+-- Returns: whether it was resumed now; the queues to wake.
+CREATE OR REPLACE FUNCTION engine_resume_workflow(p_tenant int, p_workflow bigint, OUT resumed boolean, OUT wake text[])
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_now timestamptz;
+    v_runs uuid[];
+BEGIN
+    PERFORM engine_lock(ARRAY[p_tenant]);
+    v_now := clock_timestamp();
+    wake := '{}';
+    UPDATE workflow w SET paused_at = NULL
+     WHERE w.id = p_workflow AND (w.tenant_id = p_tenant) IS TRUE AND w.paused_at IS NOT NULL;
+    resumed := FOUND;
+    IF NOT resumed THEN
+        RETURN;
+    END IF;
+    UPDATE tenant_load l SET paused_count = l.paused_count - 1 WHERE l.tenant_id = p_tenant;
+    UPDATE run r SET
+        expires_at = least(r.deadline_at, v_now + r.resume_ms * interval '1 millisecond'), resume_ms = NULL
+     WHERE r.tenant_id = p_tenant AND r.state = 'running' AND r.workflow_id = p_workflow AND r.resume_ms IS NOT NULL;
+
+    SELECT array_agg(d.run_id) INTO v_runs FROM (
+        SELECT s.run_id FROM step_run s
+         WHERE s.tenant_id = p_tenant AND s.state = 'ready' AND s.parked IS NOT NULL AND s.parked = 'paused'
+        UNION SELECT c.run_id FROM control c WHERE c.tenant_id = p_tenant AND c.held) d
+      CROSS JOIN LATERAL (
+          SELECT 1 FROM run o WHERE o.id = d.run_id AND o.workflow_id = p_workflow AND o.state <> 'paused' OFFSET 0) r;
+    IF v_runs IS NOT NULL THEN
+        wake := engine_hint(p_tenant, engine_free(array_fill(p_tenant, ARRAY[cardinality(v_runs)]), v_runs), v_now);
+    END IF;
+END
+$$;
