@@ -11,6 +11,7 @@ from dashboard.views.home import home, staff_tenants
 from dashboard.views.pools import remove_pool, set_pool
 from dashboard.views.repairs import retry_letters, run_action, step_action, workflow_action
 from dashboard.views.show import show
+from dashboard.views.signals import signal
 
 urlpatterns = [
     path("", home, name="home"),
@@ -24,6 +25,7 @@ urlpatterns = [
     path("t/<slug:slug>/runs/", show, {"page": "runs"}, name="runs"),
     path("t/<slug:slug>/runs/<str:run_id>/", show, {"page": "run"}, name="run"),
     path("t/<slug:slug>/runs/<str:run_id>/cancel", cancel, name="run_cancel"),
+    path("t/<slug:slug>/runs/<str:run_id>/signals/<str:name>", signal, name="run_signal"),
     path("t/<slug:slug>/runs/<str:run_id>/undo", undo, name="run_undo"),
     path("t/<slug:slug>/workflows/", show, {"page": "workflows"}, name="workflows"),
     path("t/<slug:slug>/workflows/<str:name>/", show, {"page": "workflow"}, name="workflow"),

@@ -149,6 +149,8 @@ class StepContext:
     attempt: int
     """Counts from 1."""
     labels: dict[str, str]
+    repetition: int = 1
+    """Of a step with `repeat`: which time it runs, from 1."""
     uncertain: bool = False
     """In an undo: whether it is unknown how far the step came (it was cut off, or its process died)."""
     _part: str = ""
@@ -164,12 +166,14 @@ class StepContext:
     def idempotency_key(self) -> str:
         """The same for all attempts of a step run: give it to services that deduplicate.
 
-        A step's undo has its own, and so has its compensation after each attempt.  Of a map: the
-        same for all attempts of an item, or, where the handler takes a list, of a batch."""
+        A step's undo has its own, and so has its compensation after each attempt, and each
+        repetition after the first.  Of a map: the same for all attempts of an item, or, where the
+        handler takes a list, of a batch."""
         index = self.index if self.item_index is None else self.item_index
         return (
             f"{self.run_id}:{self.step}"
             + ("" if index is None else f":{index}")
+            + ("" if self.repetition == 1 else f":repeat-{self.repetition}")
             + (f":{self._part}" if self._part else "")
         )
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 from orchestrator import store
 from orchestrator.executor import control
 from orchestrator.executor.plans import Plans
+from orchestrator.executor.waits import Means
 from orchestrator.handlers import registry
 from orchestrator.models import Handler, Worker
 from orchestrator.store.work import (
@@ -105,8 +106,9 @@ class Engine:
         """Do the control work that waits: conditions, what maps go over, outputs of runs."""
         claimed = self.claim(0)
         plans = Plans(registry)
+        means = Means(store.connection, plans, 100_000)
         plans.need(store.connection(), [one.version_id for one in claimed])
-        verdicts = [control.decide(plans.get(c.version_id), c, max_bytes=100_000) for c in claimed]
+        verdicts = [control.decide(plans.get(c.version_id), c, means) for c in claimed]
         assert self.worker is not None
         exchange(store.connection(), self.worker.pk, [], verdicts, None)
 

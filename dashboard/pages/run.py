@@ -26,6 +26,7 @@ from orchestrator.selectors.runs import RunRow, describe_run, view
 from orchestrator.selectors.schedules import schedule_of_run
 from orchestrator.selectors.steps import begun_steps, step_states, step_view, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
+from orchestrator.selectors.waits import awaited_signals
 from tenants.access import Access
 from tenants.models import Role
 
@@ -66,6 +67,8 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         **undo_context(access, row),
         "schedule": schedule_of(access, row.id, run["labels"]),
     }
+    if access.may(Role.OPERATOR) and row.waiting_count:
+        found["signals"] = awaited_signals(tenant=access.tenant, run_id=row.id)
     if tab == "events":
         found["events"] = events(access, arguments, query)
     elif tab == "data":
@@ -272,4 +275,6 @@ def node(step: Row) -> Node:
     return Node(step["name"], step["state"], note, took, share)
 
 
-RUN = Page("run", "dashboard/run.html", ("head", "banner", "body"), context, about_run=True)
+RUN = Page(
+    "run", "dashboard/run.html", ("head", "banner", "signals", "body"), context, about_run=True
+)

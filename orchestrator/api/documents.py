@@ -16,6 +16,7 @@ SUMMARIES = {
     409: "The present state does not allow it",
     413: "Too large or too deep",
     422: "Not valid; `errors` lists every problem with its path",
+    429: "Over a quota, which is named; `Retry-After` says when to try again",
 }
 
 
@@ -72,6 +73,10 @@ SUBMISSION: Part = {
             "type": ["string", "number"],
             "description": "RFC 3339, or a duration from now",
         },
+        "start_at": {
+            "type": ["string", "number"],
+            "description": "Nothing starts before: RFC 3339, or a duration from now",
+        },
     },
 }
 BULK_LINE: Part = {
@@ -97,6 +102,15 @@ DEFINITION: Part = {
         "priority": {"type": "integer", "minimum": 0, "maximum": 9},
         "steps": {"type": "array", "minItems": 1, "items": {"type": "object"}},
         "output": {"description": "Any JSON with `${{ … }}` expressions"},
+        "concurrency": {
+            "type": "object",
+            "required": ["key"],
+            "properties": {
+                "key": {"description": "Runs with the same key share the limit"},
+                "limit": {"type": "integer", "minimum": 1, "default": 1},
+                "on_conflict": {"enum": ["queue", "cancel_oldest", "reject"]},
+            },
+        },
     },
 }
 

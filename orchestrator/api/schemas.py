@@ -118,6 +118,41 @@ class StepCounts(Schema):
     cancelled: int
 
 
+class Waiting(Schema):
+    """Why a step is not running, or a run has not begun: since when, and what would free it."""
+
+    reason: Literal[
+        "retry",
+        "snooze",
+        "sleep",
+        "signal",
+        "child",
+        "repeat",
+        "start_at",
+        "concurrency",
+        "compensate",
+        "cache",
+        "connections",
+        "total_connections",
+        "pool",
+        "breaker",
+        "max_parallel",
+        "paused",
+        "no_worker",
+        "queue",
+    ]
+    since: datetime | None
+    until: datetime | None
+    detail: str
+
+
+class Parent(Schema):
+    """The run, and its step, that waits for a child run."""
+
+    run_id: UUID
+    step: str
+
+
 class UndoView(Schema):
     """What became of undoing a run or a step; null where that has not been begun."""
 
@@ -143,32 +178,12 @@ class Run(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     paused_at: datetime | None
+    start_at: datetime | None
+    waiting: Waiting | None
     deadline: datetime | None
-    closing: Literal["cancel", "fail_fast", "timeout", "deadline"] | None
+    closing: Literal["cancel", "fail_fast", "timeout", "deadline", "upstream"] | None
     undo: UndoView | None
-    parent: Json
-
-
-class Waiting(Schema):
-    """Why a step is not running: which limit, since when, and what would free it."""
-
-    reason: Literal[
-        "retry",
-        "snooze",
-        "compensate",
-        "cache",
-        "connections",
-        "total_connections",
-        "pool",
-        "breaker",
-        "max_parallel",
-        "paused",
-        "no_worker",
-        "queue",
-    ]
-    since: datetime | None
-    until: datetime | None
-    detail: str
+    parent: Parent | None
 
 
 class MapCounts(Schema):
@@ -189,11 +204,15 @@ class ItemError(Schema):
 
 
 class StepRun(Schema):
-    """A step in a run; with `?step`, a batch of a map: `index` counts from 0."""
+    """A step in a run; with `?step`, a batch of a map: `index` counts from 0.  `calls` is what its `kind`
+    says; `repeats` how often it has succeeded without `repeat.until`; `child_run_id` the newest child
+    run of a workflow step."""
 
     name: str
     index: int | None
     handler: str | None
+    kind: Literal["handler", "workflow", "signal", "sleep"]
+    calls: str
     queue: str
     trigger_rule: str
     state: StepStates
@@ -201,6 +220,7 @@ class StepRun(Schema):
     cached: bool
     attempt: int
     max_attempts: int
+    repeats: int
     output: Json
     error: Json
     handled: bool
@@ -210,6 +230,7 @@ class StepRun(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     worker: str | None
+    child_run_id: UUID | None
     progress: Json
     heartbeat_at: datetime | None
     undo: UndoView | None
@@ -229,6 +250,7 @@ class Attempt(Schema):
         "cancelled",
         "lost",
         "snoozed",
+        "repeated",
         "given_back",
     ]
     worker: str | None

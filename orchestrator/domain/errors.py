@@ -238,6 +238,18 @@ class StateConflict(Conflict):
     code = "state_conflict"
 
 
+class ConcurrencyConflict(Conflict):
+    """As many runs with this concurrency key are running as the workflow takes ({limit})."""
+
+    code = "concurrency_conflict"
+
+
+class SignalNotFound(NotFound):
+    """No step of the run waits for such a signal."""
+
+    code = "signal_not_found"
+
+
 class PoolInUse(Conflict):
     """The pool is in use."""
 

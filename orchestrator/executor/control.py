@@ -1,23 +1,29 @@
-"""Control work: conditions and cache keys of steps, what maps go over, outputs of runs: they need Python,
-no connection."""
+"""Control work: conditions and cache keys of steps, what maps go over, outputs of runs, which need Python
+and no connection; and all of steps that call no handler (see `waits`)."""
 
 from __future__ import annotations
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
-from orchestrator.executor import invoke, maps
+from orchestrator.executor import invoke, maps, waits
 from orchestrator.executor.plans import Plan
+from orchestrator.executor.waits import Means
+from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Verdict
 
 LARGEST_KEY = 1024 * 1024
 """Bytes of JSON that a cache's key may have."""
 
 
-def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
+def decide(plan: Plan, claimed: Claimed, means: Means) -> Verdict | Settled:
     """Evaluate one piece of control work."""
     if claimed.kind == "output":
-        return _output(plan, claimed, max_bytes)
+        return _output(plan, claimed, means.max_bytes)
+    if claimed.kind == "ended":
+        return waits.ended(plan, claimed, means)
+    if claimed.kind == "again":
+        return waits.begin(plan, claimed, means)
     step = plan.steps[claimed.ordinal].step
     scope = invoke.scope(plan, claimed)
     begun = claimed.kind == "begin"  # asked before: it makes the output of its cache key itself
@@ -31,7 +37,7 @@ def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
     except ExpressionFailed as error:
         return _failed(step, claimed, f"if: {error}")
     if begun or step.cache is None:
-        return _begin(plan, claimed, step, max_bytes)
+        return _begin(plan, claimed, step, means)
     try:
         key = step.cache.key.evaluate(scope)
         jsonvalue.encode(key, max_bytes=LARGEST_KEY)
@@ -45,11 +51,13 @@ def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
     return Verdict(claimed, "cache", jsonvalue.encode(asked))
 
 
-def _begin(plan: Plan, claimed: Claimed, step: Step, max_bytes: int) -> Verdict:
+def _begin(plan: Plan, claimed: Claimed, step: Step, means: Means) -> Verdict | Settled:
+    if step.kind != "handler":
+        return waits.begin(plan, claimed, means)
     if step.map is None:
         return Verdict(claimed, "ready")
     try:
-        return maps.begin(plan, claimed, max_bytes=max_bytes)
+        return maps.begin(plan, claimed, max_bytes=means.max_bytes)
     except invoke.Fault as fault:
         return _faulty(step, claimed, fault)
 

@@ -65,6 +65,7 @@ class Helper:
                         "index": context.index,
                         "attempt": context.attempt,
                         "labels": context.labels,
+                        "repetition": context.repetition,
                         "uncertain": context.uncertain,
                         "_part": context._part,
                         "progress": context.progress,

@@ -9,6 +9,7 @@ from orchestrator.executor import control, invoke
 from orchestrator.executor.plans import Plans
 from orchestrator.store import Connection, payloads, work
 from orchestrator.store.payloads import PayloadTooLarge
+from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict
 
 
@@ -48,12 +49,21 @@ def put_away(connection: Connection, plans: Plans, completions: Iterable[Complet
             _refuse(plans, completion, error)
 
 
-def verdicts_put_away(connection: Connection, verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """The verdicts with references in place of large outputs of runs and values of `on_error`."""
-    found = []
+def verdicts_put_away(
+    connection: Connection, verdicts: Iterable[Verdict | Settled]
+) -> list[Verdict | Settled]:
+    """The verdicts with references in place of large outputs, values of `on_error` and signals."""
+    found: list[Verdict | Settled] = []
     for verdict in verdicts:
-        if verdict.verdict == "output" and payloads.is_large(verdict.value):
+        if (
+            isinstance(verdict, Verdict)
+            and verdict.verdict == "output"
+            and payloads.is_large(verdict.value)
+        ):
             found.append(_output(connection, verdict))
+        elif verdict.verdict == "succeeded" and payloads.is_large(verdict.value):
+            kept = _kept(connection, verdict.claimed, verdict.value, limited=False)
+            found.append(replace(verdict, value=kept))
         elif payloads.is_large(verdict.fallback):
             kept = _kept(connection, verdict.claimed, verdict.fallback, limited=False)
             found.append(replace(verdict, fallback=kept))

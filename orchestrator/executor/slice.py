@@ -18,15 +18,16 @@ import psycopg
 
 from orchestrator import dispatch
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import control, invoke, maps, payloads, saga
+from orchestrator.executor import deciding, invoke, maps, payloads, repeating, saga
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.later import Later
 from orchestrator.executor.loading import load
-from orchestrator.executor.plans import Plan, StepPlan
+from orchestrator.executor.plans import StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import Connection, closing, work
+from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Slice:
         self.flights: dict[Flight, None] = {}
         self.stuck: dict[Flight, None] = {}
         self.completions: list[Completion] = []
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[Verdict | Settled] = []
         self.released: list[Claimed] = []
         self.heartbeats = Heartbeats(child)
         self.woke_at = 0.0
@@ -124,7 +125,7 @@ class Slice:
             return maps.conclude(
                 flight.plan, claimed, flight.batch, result, seconds=seconds, max_bytes=most
             )
-        return saga.conclude(
+        done = saga.conclude(
             flight.plan,
             claimed,
             result,
@@ -132,6 +133,7 @@ class Slice:
             args=flight.args or None,
             max_bytes=self.conf.payload_bytes,
         )
+        return repeating.judge(flight.plan, done, args=flight.args, tenant=flight.context.tenant)
 
     # -- what must end -------------------------------------------------------------------------
 
@@ -296,6 +298,7 @@ class Slice:
                 )
                 work.exchange(self.child.connection(), self.child.worker_id, [bad], [], None)
         self.completions = []
+        self.verdicts = []  # were not written; they are asked for again after a second
 
     def _wake_another(self) -> None:
         """There may be more than this process takes: wake one more, which does the same."""
@@ -308,11 +311,13 @@ class Slice:
 
     def _start(self, claims: Iterable[Claimed]) -> None:
         coroutines: list[Flight] = []
-        for claim in claims:
+        # all plans first: deciding may fetch others, and those may take these ones' place
+        planned = [(claim, self.child.plans.get(claim.version_id)) for claim in claims]
+        for claim, plan in planned:
             claimed = claim
-            plan = self.child.plans.get(claimed.version_id)
             if claimed.kind != "step":
-                self._decide(plan, claimed)
+                verdict = deciding.decide(self.child, plan, claimed)
+                self.verdicts += [] if verdict is None else [verdict]
                 continue
             step = plan.of(claimed)
             flight = self._flight(plan.tenant, step, claimed)
@@ -337,14 +342,6 @@ class Slice:
     def _held(self, step: StepPlan, flight: Flight) -> Completion | None:
         return self.child.breakers.held(self.child.connection(), step, flight.claimed, flight.args)
 
-    def _decide(self, plan: Plan, claimed: Claimed) -> None:
-        try:
-            claimed = payloads.whole(self.child.connection(), claimed, ())
-        except payloads.Unreadable as error:
-            logger.warning("control work is put off: %s", error)  # it is claimed again after 1 s
-            return
-        self.verdicts.append(control.decide(plan, claimed, max_bytes=self.conf.payload_bytes))
-
     def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()
         part, uncertain = saga.part(claimed)
@@ -355,6 +352,7 @@ class Slice:
             index=claimed.batch - 1 if claimed.batch > 0 else None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
+            repetition=claimed.repeats + 1,
             uncertain=uncertain,
             _part=part,
             progress=self.heartbeats.before(claimed),

@@ -11,7 +11,7 @@ BACKWARD = "ALTER TABLE heartbeat DROP CONSTRAINT heartbeat_same_tenant;"
 
 
 class Migration(migrations.Migration):
-    dependencies = (("orchestrator", "0031_repair_keys"),)
+    dependencies = (("orchestrator", "0036_waiting_links"),)
     operations = (
         migrations.CreateModel(
             name="Heartbeat",

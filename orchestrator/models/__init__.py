@@ -11,6 +11,7 @@ from orchestrator.models.pools import Breaker, Pool
 from orchestrator.models.repairs import Action, ActionItem, DeadLetter
 from orchestrator.models.runs import IdempotencyKey, Run, StepRun
 from orchestrator.models.schedules import Schedule, ScheduleFire
+from orchestrator.models.signals import Signal
 from orchestrator.models.triggers import Trigger, TriggerDelivery
 from orchestrator.models.workers import Duty, Handler, Worker
 from orchestrator.models.workflows import VersionCall, VersionStep, Workflow, WorkflowVersion
@@ -39,6 +40,7 @@ __all__ = [
     "Schedule",
     "ScheduleFire",
     "ServerLoad",
+    "Signal",
     "SpentRun",
     "StepRun",
     "StoredObject",

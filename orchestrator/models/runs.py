@@ -39,7 +39,7 @@ class Run(models.Model):
     output = models.TextField(null=True)
     error = models.TextField(null=True)
     closing = models.TextField(null=True)
-    """Why nothing new may start: cancel, fail_fast, timeout or deadline."""
+    """Why nothing new may start: cancel, fail_fast, timeout, deadline, or upstream (its parent's)."""
     closing_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
@@ -51,6 +51,17 @@ class Run(models.Model):
     expires_at = models.DateTimeField(null=True)
     """The earlier of the deadline and, once started, the run timeout's end."""
     timeout_ms = models.BigIntegerField()
+    start_at = models.DateTimeField(null=True)
+    """Nothing of it starts before this moment."""
+    held = models.TextField(null=True)
+    """Why its first steps are not ready yet: start_at, or concurrency; null once they are."""
+    concurrency_key = models.TextField(null=True)
+    """What its workflow's `concurrency.key` came to: runs with the same one share its `limit`."""
+    parent_id = models.UUIDField(null=True)
+    parent_ordinal = models.IntegerField(null=True)
+    """The step of the run `parent_id` that waits for this one."""
+    depth = models.SmallIntegerField(db_default=0)
+    """How many runs are above it."""
     fail_fast = models.BooleanField()
     max_parallel = models.IntegerField(null=True)
     active_count = models.IntegerField(db_default=0)
@@ -121,6 +132,29 @@ class Run(models.Model):
                 condition=models.Q(finished_at__isnull=True, closing__isnull=False),
                 name="run_closing",
             ),
+            models.Index(
+                fields=("start_at",),
+                condition=models.Q(held="start_at", finished_at__isnull=True),
+                name="run_starting",
+            ),
+            models.Index(
+                fields=(
+                    "tenant",
+                    "workflow",
+                    "concurrency_key",
+                    "held",
+                    "-priority",
+                    "created_at",
+                    "id",
+                ),
+                condition=models.Q(concurrency_key__isnull=False, finished_at__isnull=True),
+                name="run_concurrency",
+            ),
+            models.Index(
+                fields=("tenant", "parent_id"),
+                condition=models.Q(parent_id__isnull=False),
+                name="run_parent",
+            ),
             GinIndex(
                 fields=("labels",),
                 opclasses=("jsonb_path_ops",),
@@ -189,6 +223,12 @@ class StepRun(models.Model):
     finished_at = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True)
     wait_reason = models.TextField(null=True)
+    """While it waits: retry, snooze, sleep, signal, child, repeat; ended: what it waited for has come,
+    and Python has yet to say what that means."""
+    wait_key = models.TextField(null=True)
+    """The signal's name, or the child run's id (kept when the step has ended)."""
+    repeats = models.IntegerField(db_default=0)
+    """How often it succeeded and was run again, since `repeat.until` did not hold."""
     reason = models.TextField(null=True)
     """Why it was skipped: upstream_failed, upstream_skipped, trigger_rule, condition, or its own words."""
     handled = models.BooleanField(db_default=False)

@@ -49,6 +49,10 @@ class WorkflowVersion(models.Model):
     leaves = ArrayField(models.IntegerField())
     output_needs = ArrayField(models.IntegerField(), null=True)
     """Steps that the workflow's `output` refers to; null where it has none (the leaves' outputs)."""
+    concurrency_limit = models.IntegerField(null=True)
+    """How many of its runs with one key may run at once; null where it has no `concurrency`."""
+    on_conflict = models.TextField(null=True)
+    """What becomes of one more: queue, cancel_oldest or reject."""
     has_undo = models.BooleanField(default=False, db_default=False)
     """Whether some step can be undone: then its runs' outputs are needed after their end."""
     created_at = models.DateTimeField(db_default=Now())

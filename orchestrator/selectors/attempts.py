@@ -91,6 +91,8 @@ def pair(events: Iterable[Event]) -> list[dict[str, object]]:
             open_ = False
         elif open_ and event.type in ENDS:
             ended = ENDS[event.type]
+            if event.type == "step.waiting" and '"repeat"' in (event.data or ""):
+                ended = "repeated"
             attempts[-1] |= {
                 "state": ended,
                 "finished_at": event.at,

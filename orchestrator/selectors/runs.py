@@ -14,6 +14,7 @@ from orchestrator.models import Run
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_moment, unseal_moment
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.undoing import undo_view
+from orchestrator.selectors.waits import run_waiting
 from orchestrator.store import run_rows
 from tenants.models import Tenant
 
@@ -137,8 +138,15 @@ def view(row: RunRow) -> dict[str, object]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "paused_at": row.paused_at,
+        "start_at": row.start_at,
+        "waiting": run_waiting(row),
         "deadline": row.deadline_at,
         "closing": row.closing if row.finished_at is None else None,
         "undo": undo_view(row.undo_state, row.undo_error, row.undo_finished_at),
-        "parent": None,
+        "parent": _parent(row),
     }
+
+
+def _parent(row: RunRow) -> dict[str, object] | None:
+    """The run, and its step, that waits for this one."""
+    return None if row.parent_id is None else {"run_id": row.parent_id, "step": row.parent_step}

@@ -119,6 +119,8 @@ def _views(
             "name": graph.steps[row.ordinal].name,
             "index": batch_index(row.batch),
             "handler": graph.steps[row.ordinal].handler,
+            "kind": graph.steps[row.ordinal].kind,
+            "calls": graph.steps[row.ordinal].calls,
             "queue": row.queue,
             "trigger_rule": row.rule,
             "state": state_of(row.state, row.wait_reason),
@@ -126,6 +128,7 @@ def _views(
             "cached": row.state == "succeeded" and row.reason == "cached",
             "attempt": row.attempts + (row.state == "running" or is_mapping(row)),
             "max_attempts": graph.steps[row.ordinal].max_attempts + row.extra_attempts,
+            "repeats": row.repeats,
             "output": payload(row.output),
             "error": payload(row.error),
             "handled": row.handled,
@@ -135,6 +138,7 @@ def _views(
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "worker": workers.get(row.worker_id) if row.worker_id is not None else None,
+            "child_run_id": _child(graph, row),
             "progress": beats.get((row.ordinal, row.batch), SILENT).progress,
             "heartbeat_at": beats.get((row.ordinal, row.batch), SILENT).at,
             "undo": undos.get(row.ordinal) if row.batch == 0 else None,
@@ -143,6 +147,11 @@ def _views(
         }
         for row in rows
     ]
+
+
+def _child(graph: VersionGraph, row: StepRun) -> str | None:
+    """The newest child run of a step that calls a workflow."""
+    return row.wait_key if graph.steps[row.ordinal].kind == "workflow" else None
 
 
 def step_states(*, tenant: Tenant, run_id: UUID) -> list[str]:

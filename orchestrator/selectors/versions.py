@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,18 +10,23 @@ from typing import Any
 from django.db.models import Count, Q
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import load
+from orchestrator.domain.definition import ConcurrencySpec, load
+from orchestrator.domain.definition.policies import read_concurrency
+from orchestrator.domain.definition.reader import Reader
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.models import VersionStep, WorkflowVersion
 
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """A step of a version.  `parents` are ordinals."""
+    """A step of a version.  `parents` are ordinals; `kind` is handler, workflow, signal or sleep, and
+    `calls` what that key says (`handler` is the same, of a step that calls one)."""
 
     ordinal: int
     name: str
     handler: str | None
+    kind: str
+    calls: str
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
@@ -55,8 +61,8 @@ class VersionGraph:
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
     document = _document(version_id)
-    handlers, maps = _handlers(document)
-    calls = _calls(document)
+    kinds, calls = _kinds(document), _calls(document)
+    maps = frozenset(step["name"] for step in _steps(document) if "map" in step)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
@@ -66,7 +72,8 @@ def version_graph(version_id: int) -> VersionGraph:
         StepInfo(
             ordinal,
             name,
-            handlers.get(name),
+            _handler(*kinds[name]),
+            *kinds[name],
             rule,
             max_attempts,
             tuple(parents),
@@ -80,9 +87,7 @@ def version_graph(version_id: int) -> VersionGraph:
 
 def _calls(document: dict[str, object]) -> dict[str, dict[str, Any]]:
     """Of the steps that have them, the handlers of their compensation and undo."""
-    steps = document.get("steps")
-    listed = steps if isinstance(steps, list) else []
-    if not any("compensate" in step or "undo" in step for step in listed):
+    if not any("compensate" in step or "undo" in step for step in _steps(document)):
         return {}
     return {
         step.name: {
@@ -94,12 +99,23 @@ def _calls(document: dict[str, object]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _handlers(document: dict[str, object]) -> tuple[dict[str, str], frozenset[str]]:
-    """The steps' handlers by name, and which of them are maps."""
-    listed = document.get("steps")
-    steps = listed if isinstance(listed, list) else []
-    handlers = {step["name"]: step["handler"] for step in steps if "handler" in step}
-    return handlers, frozenset(step["name"] for step in steps if "map" in step)
+def _kinds(document: dict[str, object]) -> dict[str, tuple[str, str]]:
+    """By name, what each step does: its kind, and what that key of it says."""
+    found: dict[str, tuple[str, str]] = {}
+    for step in _steps(document):
+        kind = next(kind for kind in ("handler", "workflow", "signal", "sleep") if kind in step)
+        found[step["name"]] = (kind, str(step[kind]))
+    return found
+
+
+def _handler(kind: str, calls: str) -> str | None:
+    return calls if kind == "handler" else None
+
+
+def _steps(document: dict[str, object]) -> list[dict[str, Any]]:
+    steps = document["steps"]
+    assert isinstance(steps, list)
+    return steps
 
 
 def _document(version_id: int) -> dict[str, object]:
@@ -118,12 +134,24 @@ class VersionFacts:
     step_count: int
     root_count: int
     validator: Validator | None
+    concurrency: ConcurrencySpec | None
+    signals: Mapping[str, SignalFacts]
+    """By name, what its steps take."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalFacts:
+    """A signal of a version: the steps that take it, and what its payload must fit."""
+
+    ordinals: tuple[int, ...]
+    validators: tuple[Validator, ...]
 
 
 @lru_cache(maxsize=512)
 def version_facts(version_id: int) -> VersionFacts:
     """The facts of a version.  The caller has made sure that the version is the tenant's."""
-    schema = _document(version_id).get("input_schema")
+    document = _document(version_id)
+    schema = document.get("input_schema")
     priority, steps, roots = (
         WorkflowVersion.objects.filter(pk=version_id)
         .annotate(roots=Count("steps", filter=Q(steps__parents=[])))
@@ -131,4 +159,16 @@ def version_facts(version_id: int) -> VersionFacts:
         .get()
     )
     validator = compile_schema(schema) if isinstance(schema, dict) and schema else None
-    return VersionFacts(priority, steps, roots, validator)
+    concurrency = read_concurrency(Reader(), document)
+    return VersionFacts(priority, steps, roots, validator, concurrency, _signals(document))
+
+
+def _signals(document: dict[str, object]) -> dict[str, SignalFacts]:
+    found: dict[str, SignalFacts] = {}
+    for ordinal, step in enumerate(_steps(document)):
+        if "signal" in step:
+            known = found.get(step["signal"], SignalFacts((), ()))
+            schema = step.get("payload_schema")
+            more = (compile_schema(schema),) if schema else ()
+            found[step["signal"]] = SignalFacts((*known.ordinals, ordinal), known.validators + more)
+    return found

@@ -14,6 +14,7 @@ from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
 from orchestrator.models import Pool, Run, ServerLoad, StepRun, TenantLoad, Worker
 from orchestrator.selectors.pools import held_back, visible_pools
+from orchestrator.selectors.waits import DETAILS, run_waiting, step_waiting
 from tenants.models import Quota, Tenant
 
 CLAIMS = -1
@@ -63,13 +64,14 @@ def explain(
 ) -> dict[tuple[int, int], dict[str, object]]:
     """By (ordinal, batch), why these step runs of one run wait: `{reason, since, until, detail}`.
 
-    Only `ready` and `waiting` ones are in the answer."""
+    Only `ready` and `waiting` ones are in the answer, and the first ones of a run that is held."""
     found: dict[tuple[int, int], dict[str, object]] = {}
     ready = [step for step in steps if step.state == "ready"]
     held = limits(tenant) if ready else None
     for step in steps:
         if step.state == "waiting":
-            found[step.ordinal, step.batch] = _timer(step)
+            told = step_waiting if step.wait_reason in DETAILS else _timer
+            found[step.ordinal, step.batch] = told(step)
     if held is not None:
         run = _run(tenant, ready[0])
         pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
@@ -78,7 +80,18 @@ def explain(
             since = max(filter(None, (step.ready_at, paused_since(run))), default=None)
             since = since if reason == "paused" else step.ready_at
             found[step.ordinal, step.batch] = _shape(reason, since, until, detail)
+    found.update(_held(tenant, steps))
     return found
+
+
+def _held(tenant: Tenant, steps: Collection[StepRun]) -> dict[tuple[int, int], dict[str, object]]:
+    """Steps that wait for no other, of a run whose time or place has not come."""
+    first = [step for step in steps if step.state == "blocked" and step.parents_total == 0]
+    if not first:
+        return {}
+    run = Run.objects.only("held", "start_at", "created_at", "finished_at")
+    why = run_waiting(run.get(tenant=tenant, pk=first[0].run_id))
+    return {} if why is None else {(step.ordinal, step.batch): why for step in first}
 
 
 def _run(tenant: Tenant, step: StepRun) -> Run:

@@ -8,7 +8,6 @@ from functools import partial
 from uuid import UUID
 
 from django.db import transaction
-from uuid_utils.compat import uuid7
 
 from orchestrator import dispatch, store
 from orchestrator.domain import jsonvalue
@@ -23,6 +22,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.services.runs import check_open, check_size, replayed
 from orchestrator.services.submissions import asked_version, check_key, read_submission
+from orchestrator.services.submitting import new_run, refused
 from orchestrator.store import submissions
 from orchestrator.store.submissions import KnownKey, Target
 from orchestrator.store.submit import NewRun, submit
@@ -164,22 +164,17 @@ def _prepare(tenant: Tenant, line: _Line) -> None:
     try:
         read = read_submission(line.body, version_id=target.version_id, beside=BESIDE)
         check_open(tenant, target)
-        given = jsonvalue.encode(read.input)
-        check_size(tenant, given)
+        assert target.version_id is not None
+        line.new = new_run(
+            tenant=tenant,
+            version_id=target.version_id,
+            read=read,
+            key=line.key,
+            fingerprint=line.fingerprint,
+        )
+        check_size(tenant, line.new.input)
     except MillraceError as error:
-        line.error = error
-        return
-    assert target.version_id is not None
-    line.new = NewRun(
-        id=uuid7(),
-        version_id=target.version_id,
-        input=given,
-        labels=read.labels,
-        priority=read.priority,
-        deadline_at=read.deadline_at,
-        key=line.key,
-        fingerprint=line.fingerprint,
-    )
+        line.new, line.error = None, error
 
 
 def _submit(tenant: Tenant, lines: Sequence[_Line], actor: Actor) -> None:
@@ -191,5 +186,8 @@ def _submit(tenant: Tenant, lines: Sequence[_Line], actor: Actor) -> None:
     for line, result in zip(lines, made.results, strict=True):
         if result.replayed and not result.same:
             line.error = IdempotencyMismatch(run_id=result.run_id)
+        elif result.held == "reject":
+            assert line.new is not None
+            line.error = refused(line.new)
         else:
             line.run_id = result.run_id

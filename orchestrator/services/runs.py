@@ -8,7 +8,6 @@ from functools import partial
 from uuid import UUID
 
 from django.db import transaction
-from uuid_utils.compat import uuid7
 
 from orchestrator import dispatch, store
 from orchestrator.domain import jsonvalue
@@ -23,6 +22,7 @@ from orchestrator.domain.statuses import TERMINAL_RUN, RunState
 from orchestrator.selectors.runs import RunRow, access_run
 from orchestrator.selectors.versions import version_facts
 from orchestrator.services.submissions import asked_version, check_key, read_submission
+from orchestrator.services.submitting import new_run, refused
 from orchestrator.store import closing, submissions
 from orchestrator.store.gathering import submit_gathered
 from orchestrator.store.payloads import is_large
@@ -48,7 +48,8 @@ def submit_run(
     """Make a run of the tenant's workflow; `body` is the decoded JSON of the submission.
 
     Raises WorkflowNotFound, IdempotencyMismatch, InvalidRequest, InvalidInput, TooLarge,
-    TenantSuspended, StateConflict (archived).  One statement reads and one writes: it is a transaction by itself."""
+    TenantSuspended, StateConflict (archived), ConcurrencyConflict.  One statement reads and one
+    writes: it is a transaction by itself."""
     if key is not None:
         check_key(key)
     connection = store.connection()
@@ -63,13 +64,10 @@ def submit_run(
     read = read_submission(body, version_id=target.version_id)
     check_open(tenant, target)
     assert target.version_id is not None
-    new = NewRun(
-        id=uuid7(),
+    new = new_run(
+        tenant=tenant,
         version_id=target.version_id,
-        input=jsonvalue.encode(read.input),
-        labels=read.labels,
-        priority=read.priority,
-        deadline_at=read.deadline_at,
+        read=read,
         key=key,
         fingerprint=fingerprint,
     )
@@ -82,14 +80,21 @@ def submit_run(
     (result,) = made.results
     if result.replayed and not result.same:
         raise IdempotencyMismatch(run_id=result.run_id)
-    return Submitted(result.run_id, result.replayed, _row(workflow, target, new, result.created_at))
+    if result.held == "reject":
+        raise refused(new)
+    row = _row(workflow, target, new, result.created_at, result.held)
+    return Submitted(result.run_id, result.replayed, row)
 
 
 def _row(
-    workflow: str, target: submissions.Target, new: NewRun, created_at: datetime | None
+    workflow: str,
+    target: submissions.Target,
+    new: NewRun,
+    created_at: datetime | None,
+    held: str | None,
 ) -> RunRow | None:
     """The run as it was made, without asking for it."""
-    if created_at is None:
+    if created_at is None or new.concurrency is not None:  # others may have made room for it
         return None
     assert target.version is not None
     facts = version_facts(new.version_id)
@@ -110,7 +115,7 @@ def _row(
         failed_count=0,
         skipped_count=0,
         cancelled_count=0,
-        ready_count=facts.root_count,
+        ready_count=facts.root_count if held is None else 0,
         running_count=0,
         waiting_count=0,
         created_at=created_at,
@@ -118,6 +123,8 @@ def _row(
         finished_at=None,
         deadline_at=new.deadline_at,
         closing=None,
+        start_at=new.start_at,
+        held=held,
         undo_state=None,
         undo_error=None,
         undo_finished_at=None,

@@ -27,12 +27,13 @@ _NOT_A_LABEL = re.compile(r"[:\s]")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A body that was read.  `labels` is JSON text; `priority` None: the version's."""
+    """A body that was read.  `labels` is JSON text; `priority` None: the version's; `start_at` None: now."""
 
     input: object
     labels: str
     priority: int | None
     deadline_at: datetime | None
+    start_at: datetime | None = None
 
 
 def asked_version(body: object) -> int | None:
@@ -66,9 +67,10 @@ def read_submission(
     if "priority" in raw:
         priority = reader.integer(raw, "", "priority", 0, least=0, most=9)
     _version(reader, raw, version_id)
+    start_at = _start(reader, raw)
     deadline_at = _deadline(reader, raw)
-    if "start_at" in raw:
-        reader.note("/start_at", "start_at is not supported yet", "not_supported_yet")
+    if start_at is not None and deadline_at is not None and deadline_at <= start_at:
+        reader.note("/deadline", "is not after start_at", "out_of_range")
     given = raw.get("input", {})
     validator = None if version_id is None else version_facts(version_id).validator
     wrong = validator.problems(given, "/input") if validator is not None else ()
@@ -76,7 +78,7 @@ def read_submission(
         raise InvalidRequest(problems=[*reader.problems, *wrong])
     if wrong:
         raise InvalidInput(problems=wrong)
-    return Submission(given, labels, priority, deadline_at)
+    return Submission(given, labels, priority, deadline_at, start_at)
 
 
 def read_labels(reader: Reader, raw: Raw) -> str:
@@ -111,26 +113,41 @@ def _version(reader: Reader, raw: Raw, version_id: int | None) -> None:
 
 
 def _deadline(reader: Reader, raw: Raw) -> datetime | None:
-    if "deadline" not in raw:
-        return None
-    value = raw["deadline"]
     now = timezone.now()
+    at = _moment(reader, raw, "deadline", "a deadline", now)
+    if at is not None and at <= now:
+        reader.note("/deadline", "is in the past", "out_of_range")
+    return at
+
+
+def _start(reader: Reader, raw: Raw) -> datetime | None:
+    """When the run may start; None: at once, as for a moment that has passed."""
+    now = timezone.now()
+    at = _moment(reader, raw, "start_at", "start_at", now, zero=True)
+    return at if at is not None and at > now else None
+
+
+def _moment(
+    reader: Reader, raw: Raw, key: str, what: str, now: datetime, *, zero: bool = False
+) -> datetime | None:
+    """A time, or a duration from now (`zero` says whether it may be nothing)."""
+    if key not in raw:
+        return None
+    value = raw[key]
     try:
         if isinstance(value, str) and "-" in value:
             at = parse_time(value)
         else:
-            at = now + parse_duration(value)
+            at = now + parse_duration(value, zero=zero)
     except ValueError as error:
         message = str(error)
         if isinstance(value, str):
             message = (
-                'a deadline is RFC 3339 text with a zone, such as "2026-01-31T12:00:00Z",'
+                f'{what} is RFC 3339 text with a zone, such as "2026-01-31T12:00:00Z",'
                 ' or a duration from now, such as "30m"'
             )
-        reader.note("/deadline", message, "bad_time")
+        reader.note(f"/{key}", message, "bad_time")
         return None
-    if at <= now:
-        reader.note("/deadline", "is in the past", "out_of_range")
-    elif at > now + timedelta(days=366 * 10):
-        reader.note("/deadline", "is more than ten years away", "out_of_range")
+    if at > now + timedelta(days=366 * 10):
+        reader.note(f"/{key}", "is more than ten years away", "out_of_range")
     return at

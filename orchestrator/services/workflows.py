@@ -48,11 +48,18 @@ def publish_workflow(
         name=name,
         max_steps=max_steps,
         handlers=known_handlers(),
+        workflows=lambda other: _is_open(tenant, other),
         pools=known_pools(tenant),
     )
     if dry_run:
         return _foretell(tenant, definition)
     return _store(tenant, definition, actor)
+
+
+def _is_open(tenant: Tenant, name: str) -> bool:
+    """Whether the tenant has a workflow of this name that takes runs."""
+    known = Workflow.objects.filter(tenant=tenant, name=name, newest__gt=0)
+    return known.filter(archived_at__isnull=True).exists()
 
 
 def _newest(workflow: Workflow | None) -> WorkflowVersion | None:
@@ -111,6 +118,8 @@ def _insert(
         step_count=len(definition.steps),
         leaves=list(definition.leaves),
         output_needs=None if definition.output is None else list(definition.output_needs),
+        concurrency_limit=None if definition.concurrency is None else definition.concurrency.limit,
+        on_conflict=None if definition.concurrency is None else definition.concurrency.on_conflict,
         has_undo=any(step.undo is not None for step in definition.steps),
         created_by=str(actor),
     )
@@ -168,7 +177,10 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None or step.cache is not None or step.map is not None,
+        control=step.condition is not None
+        or step.cache is not None
+        or step.map is not None
+        or step.kind != "handler",
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
         batch_needs=list(step.batch_needs),

@@ -8,8 +8,9 @@ from orchestrator.store.connect import Connection
 
 
 def due(connection: Connection, *, limit: int = 1000) -> list[str]:
-    """Make step runs whose wait is over ready; answers the queues to wake."""
-    return _texts(connection, "SELECT engine_due(%s::int)", limit)
+    """Make step runs whose wait is over ready, and begin runs whose time has come; queues to wake."""
+    queues = _texts(connection, "SELECT engine_due(%s::int)", limit)
+    return queues + _texts(connection, "SELECT engine_start_due(%s::int)", limit)
 
 
 def expire(connection: Connection, *, limit: int = 200) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from orchestrator.store.connect import Connection
 
-Kind = Literal["cancel", "fail_fast", "timeout", "deadline"]
+Kind = Literal["cancel", "fail_fast", "timeout", "deadline", "upstream"]
 
 
 def close_runs(

@@ -50,6 +50,10 @@ class RunRow:
     undo_error: str | None
     undo_finished_at: datetime | None
     paused_at: datetime | None
+    start_at: datetime | None = None
+    held: str | None = None
+    parent_id: UUID | None = None
+    parent_step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from orchestrator.store import payloads
 from orchestrator.store.connect import Connection
 
+T = TypeVar("T")
 SUBMIT = """
-SELECT run_id, replayed, same, created_at, wake
+SELECT run_id, replayed, same, created_at, held, wake
   FROM engine_submit(%s::int, %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::smallint[],
-                     %s::timestamptz[], %s::text[], %s::text[], %s::text)
+                     %s::timestamptz[], %s::text[], %s::text[], %s::text, %s::timestamptz[], %s::text[])
  ORDER BY idx
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be made.  `input` and `labels` are JSON texts; `priority` None = the version's."""
+    """A run to be made.  `input` and `labels` are JSON texts; `priority` None = the version's;
+    `concurrency`: what its workflow's `concurrency.key` came to."""
 
     id: UUID
     version_id: int
@@ -30,17 +33,21 @@ class NewRun:
     deadline_at: datetime | None = None
     key: str | None = None
     fingerprint: str | None = None
+    start_at: datetime | None = None
+    concurrency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SubmittedRun:
     """`replayed`: the key was known and this is its first run (`created_at` is then None);
-    `same`: its body was the same."""
+    `same`: its body was the same; `held`: why it waits before its first step (start_at, concurrency),
+    or reject: its key's places are taken, and it was not made."""
 
     run_id: UUID
     replayed: bool
     same: bool
     created_at: datetime | None
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ def submit(
     with connection.transaction():
         made = _submit(connection, tenant_id, runs, inputs, actor)
         for run, result in zip(runs, made.results, strict=True):
-            if run.id in large and run.id == result.run_id:
+            if run.id in large and run.id == result.run_id and result.held != "reject":
                 payloads.insert(
                     connection, large[run.id], tenant_id=tenant_id, run_id=run.id, limited=False
                 )
@@ -94,8 +101,15 @@ def _submit(
             [run.key for run in runs],
             [run.fingerprint for run in runs],
             actor,
+            _any([run.start_at for run in runs]),
+            _any([run.concurrency for run in runs]),
         ),
     ).fetchall()
     return Submitted(
-        [SubmittedRun(*row[:4]) for row in rows], list(rows[0][4] or ()) if rows else []
+        [SubmittedRun(*row[:5]) for row in rows], list(rows[0][5] or ()) if rows else []
     )
+
+
+def _any(values: list[T]) -> list[T] | None:
+    """The values, unless there are none: then the engine need not look at them."""
+    return values if any(value is not None for value in values) else None

@@ -12,6 +12,7 @@ from psycopg.rows import args_row
 
 from orchestrator.domain.undo import COMPENSATION
 from orchestrator.store.connect import Connection
+from orchestrator.store.settling import SETTLE, Settled, settled_arrays
 
 CLAIM = """
 SELECT * FROM engine_claim(%s::int, %s::text[], %s::int[], %s::float8[], %s::int, %s::int, %s::bool, %s::bigint)
@@ -41,7 +42,8 @@ SELECT r.input, n.refs, n.states, n.outputs
 
 
 class Claimed(NamedTuple):
-    """A step to run (`kind` step), or something to decide (condition, output), as claimed.
+    """A step to run (`kind` step), or something to decide (condition, output; of a step that calls no
+    handler also again, ended), as claimed.
 
     `refs`, `states`, `outputs` (JSON texts) belong together: the steps its expressions refer to;
     `lazy`: too large for the claim, to be fetched with `fetch_inputs`."""
@@ -64,6 +66,8 @@ class Claimed(NamedTuple):
     states: list[str] | None
     outputs: list[str | None] | None
     lazy: bool
+    repeats: int = 0
+    """How often it has succeeded already without its `repeat.until` holding."""
 
     @property
     def key(self) -> tuple[int, UUID, int, int]:
@@ -119,18 +123,23 @@ def exchange(
     connection: Connection,
     worker_id: int,
     completions: Sequence[Completion],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[Verdict | Settled],
     wanted: Wanted | None,
 ) -> tuple[list[int], list[Claimed]]:
-    """Write what ended and take what fits, as up to three transactions in one round trip.
+    """Write what ended and take what fits, as up to four transactions in one round trip.
 
     Answers the indexes of refused completions, and what was claimed."""
+    decided = [one for one in verdicts if isinstance(one, Verdict)]
+    settled = [one for one in verdicts if isinstance(one, Settled)]
     payload = sum(len(c.output or "") + len(c.error or "") + len(c.args or "") for c in completions)
-    payload += sum(len(v.value or "") for v in verdicts)
+    payload += sum(len(one.value or "") for one in verdicts)
+    payload += sum(len(one.child.input) for one in settled if one.child is not None)
     if payload > PIPELINED_CHARS:
         late = _refused(connection, worker_id, completions)
-        if verdicts:
-            connection.execute(DECIDE, _verdict_arrays(verdicts))
+        if decided:
+            connection.execute(DECIDE, _verdict_arrays(decided))
+        if settled:
+            connection.execute(SETTLE, settled_arrays(settled))
         return late, _claim(connection, worker_id, wanted).fetchall() if wanted else []
 
     refused: psycopg.Cursor[tuple[int]] | None = None
@@ -139,8 +148,11 @@ def exchange(
         if completions:
             refused = connection.execute(COMPLETE, _completion_arrays(worker_id, completions))
             _commit(pipeline)
-        if verdicts:
-            connection.execute(DECIDE, _verdict_arrays(verdicts))
+        if decided:
+            connection.execute(DECIDE, _verdict_arrays(decided))
+            _commit(pipeline)
+        if settled:
+            connection.execute(SETTLE, settled_arrays(settled))
             _commit(pipeline)
         if wanted is not None:
             claimed = _claim(connection, worker_id, wanted)

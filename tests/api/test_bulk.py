@@ -25,6 +25,9 @@ def test_a_line_per_line(api: Api, echo: str, tenant: Tenant) -> None:
 def test_a_bad_line_leaves_the_others(api: Api, echo: str, tenant: Tenant) -> None:
     api.put("/workflows/strict", {**ECHO, "input_schema": {"required": ["n"]}})
     api.put("/workflows/old", ECHO)
+    concurrency = {"key": "${{ input.k }}", "on_conflict": "reject"}
+    api.put("/workflows/keyed", {**ECHO, "concurrency": concurrency})
+    api.post("/workflows/keyed/runs", {"input": {"k": 1}})
     api.delete("/workflows/old")
     bad: list[tuple[object, str, str | None]] = [
         (b"{", "malformed_json", None),
@@ -40,7 +43,9 @@ def test_a_bad_line_leaves_the_others(api: Api, echo: str, tenant: Tenant) -> No
         (line(1, version=7), "invalid_request", "/version"),
         (line(1, idempotency_key=1), "invalid_request", "/idempotency_key"),
         (line(1, idempotency_key=""), "invalid_request", "/idempotency_key"),
-        (line(1, start_at="1h"), "not_supported_yet", "/start_at"),
+        (line(1, start_at="soon"), "invalid_request", "/start_at"),
+        ({"workflow": "keyed", "input": {"k": 1}}, "concurrency_conflict", None),
+        ({"workflow": "keyed"}, "invalid_input", "/input"),
         ({"workflow": "strict"}, "invalid_input", "/input"),
         ({"workflow": "old"}, "state_conflict", None),
     ]
@@ -53,7 +58,14 @@ def test_a_bad_line_leaves_the_others(api: Api, echo: str, tenant: Tenant) -> No
         assert answer["error"]["code"] == code, answer
         if path is not None:
             assert [e["path"] for e in answer["error"]["errors"]] == [path]
-    assert Run.objects.filter(tenant=tenant).count() == 2
+    assert Run.objects.filter(tenant=tenant).count() == 3
+
+
+def test_a_line_may_start_later(api: Api, echo: str, tenant: Tenant) -> None:
+    (answer,) = api.bulk(line(1, start_at="1h"))
+    run = api.get(f"/runs/{answer['id']}").body
+    assert (run["state"], run["waiting"]["reason"]) == ("queued", "start_at")
+    assert run["start_at"] == run["waiting"]["until"]
 
 
 def test_blank_lines_are_counted_and_passed_over(api: Api, echo: str) -> None:

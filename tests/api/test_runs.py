@@ -57,6 +57,8 @@ def test_submit_answers_the_run(api: Api, echo: str, tenant: Tenant) -> None:
         "started_at": None,
         "finished_at": None,
         "paused_at": None,
+        "start_at": None,
+        "waiting": None,
         "deadline": None,
         "closing": None,
         "undo": None,

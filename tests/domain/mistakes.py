@@ -84,6 +84,28 @@ STEPS = [
     (top(steps=[{"name": "a", "sleep": "soon"}]), "bad_duration", "/steps/0/sleep"),
     (top(steps=[{"name": "a", "sleep": 0}]), "bad_duration", "/steps/0/sleep"),
     (top(steps=[{"name": "a", "sleep": 1, "pool": "p"}]), "out_of_place", "/steps/0/pool"),
+    (top(steps=[{"name": "a", "sleep": 1, "timeout": 1}]), "out_of_place", "/steps/0/timeout"),
+    (
+        top(steps=[{"name": "a", "sleep": 1, "repeat": {"until": "${{ output }}", "max": 2}}]),
+        "out_of_place",
+        "/steps/0/repeat",
+    ),
+    (
+        step(map={"over": "${{ [1] }}"}, repeat={"until": "${{ output }}", "max": 2}),
+        "out_of_place",
+        "/steps/1/repeat",
+    ),
+    (step(payload_schema={}), "out_of_place", "/steps/1/payload_schema"),
+    (
+        top(steps=[{"name": "a", "signal": "s", "payload_schema": []}]),
+        "wrong_type",
+        "/steps/0/payload_schema",
+    ),
+    (
+        top(steps=[{"name": "a", "signal": "s", "payload_schema": {"type": "nope"}}]),
+        "bad_schema",
+        "/steps/0/payload_schema/type",
+    ),
     (step(args=[]), "wrong_type", "/steps/1/args"),
     (step(args="${{ input }}"), "wrong_type", "/steps/1/args"),
     (step(args={"x": {"y": ["${{ 1 + }}"]}}), "bad_expression", "/steps/1/args/x/y/0"),

@@ -294,16 +294,43 @@ def test_names_of_workflows(name: str) -> None:
 
 
 def test_a_workflow_may_call_itself_and_known_ones() -> None:
-    def problems(called: str) -> set[str]:
-        with pytest.raises(InvalidDefinition) as caught:
-            parse_definition(
-                {"name": "w", "steps": [{"name": "a", "workflow": called}]},
-                workflows=lambda name: name == "known",
-            )
-        return {problem.code for problem in caught.value.problems}
+    def called(name: str) -> str | None:
+        definition = parse_definition(
+            {"name": "w", "steps": [{"name": "a", "workflow": name}]},
+            workflows=lambda known: known == "known",
+        )
+        return definition.steps[0].workflow
 
-    assert problems("w") == problems("known") == {"not_supported_yet"}
-    assert problems("unknown") == {"not_supported_yet", "unknown_workflow"}
+    assert (called("w"), called("known")) == ("w", "known")
+    with pytest.raises(InvalidDefinition) as caught:
+        called("unknown")
+    assert [problem.code for problem in caught.value.problems] == ["unknown_workflow"]
+
+
+def test_steps_that_wait() -> None:
+    schema = {"type": "object", "required": ["ok"]}
+    document = {
+        "name": "w",
+        "steps": [
+            {"name": "a", "sleep": "250ms"},
+            {"name": "b", "signal": "go", "payload_schema": schema, "timeout": "2d"},
+            {"name": "c", "signal": "go"},
+            {
+                "name": "d",
+                "handler": "h",
+                "repeat": {"until": "${{ output == input.x }}", "max": 3, "delay": 0},
+            },
+        ],
+        "concurrency": {"key": "${{ input.c }}", "on_conflict": "reject"},
+    }
+    definition = parse_definition(document)
+    a, b, c, d = definition.steps
+    assert (a.kind, a.sleep) == ("sleep", timedelta(milliseconds=250))
+    assert (b.signal, b.payload_schema, b.timeout_given) == ("go", schema, True)
+    assert (c.payload_schema, c.timeout_given) == (None, False)
+    assert d.needs_input, "repeat.until asks for the input"
+    assert definition.concurrency is not None
+    assert (definition.concurrency.limit, definition.concurrency.on_conflict) == (1, "reject")
 
 
 def test_ten_thousand_steps_are_read_in_seconds() -> None:

@@ -8,8 +8,10 @@ from uuid import uuid4
 
 import pytest
 
+from orchestrator import store
 from orchestrator.executor.control import decide
 from orchestrator.executor.plans import Plans
+from orchestrator.executor.waits import Means
 from orchestrator.handlers import registry
 from orchestrator.store.work import Claimed, Verdict
 
@@ -17,10 +19,13 @@ from orchestrator.store.work import Claimed, Verdict
 def verdict(key: object, given: object = None, **step: Any) -> Verdict:
     """What becomes of a step with this cache key, with this input."""
     cached = {"name": "a", "handler": "core.echo", "cache": {"key": key, "ttl": "1.5s"}, **step}
-    plan = Plans(registry)._build("t", json.dumps({"name": "w", "steps": [cached]}))
+    plans = Plans(registry)
+    plan = plans._build("t", json.dumps({"name": "w", "steps": [cached]}))
     claimed = Claimed("condition", 1, uuid4(), 0, 0, 1, 1, 0, 0, False, None, None, "{}",
                       json.dumps(given), [], [], [], False)  # fmt: skip
-    return decide(plan, claimed, max_bytes=1_000_000)
+    found = decide(plan, claimed, Means(store.connection, plans, 1_000_000))
+    assert isinstance(found, Verdict)
+    return found
 
 
 def asked(key: object, given: object = None, **step: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from orchestrator.domain.statuses import RunState, StepState
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor import control, invoke, saga
 from orchestrator.executor.plans import Plans
+from orchestrator.executor.waits import Means
 from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, registry
 from orchestrator.models import Run, StepRun
 from orchestrator.services import pauses, repairs
@@ -428,9 +429,7 @@ class Semantics:
         for run in self.runs.values():
             run.conditions()
         while asked := self.engine.claim(0):
-            verdicts = [
-                control.decide(self._plan(claimed), claimed, max_bytes=1_000_000)
-                for claimed in asked
-            ]
+            means = Means(lambda: self.connection, self.plans, 1_000_000)
+            verdicts = [control.decide(self._plan(claimed), claimed, means) for claimed in asked]
             assert self.engine.worker is not None
             work.exchange(self.connection, self.engine.worker.pk, [], verdicts, None)

@@ -153,6 +153,22 @@ async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     return first + second
 
 
+@handler("test.count")
+async def count(ctx: StepContext, *, fail_at: int = 0) -> dict[str, Any]:
+    """Which repetition this is; fails once in the given one."""
+    if ctx.repetition == fail_at and ctx.attempt == 1:
+        raise ValueError("once")
+    return {"time": ctx.repetition, "attempt": ctx.attempt, "key": ctx.idempotency_key}
+
+
+@handler("test.snooze_for")
+def snooze_for(ctx: StepContext, *, file: str, for_: str) -> int:
+    """Snooze until a file exists."""
+    if os.path.exists(file):
+        return ctx.attempt
+    raise Snooze(for_)
+
+
 @handler("test.needs_file")
 def needs_file(ctx: StepContext, *, path: str) -> str:
     """Fail until the file is there."""

@@ -101,16 +101,17 @@ class Linker:
     ) -> Step:
         first = before(step).values()
         needed = {name: None for template in first for name in template.places}
+        evaluated = [*first, *([] if step.repeat is None else [step.repeat.until])]
         return replace(
             step,
             depends_on=names,
             parents=parents,
             children=tuple(children),
             needs=tuple(self.ordinals[name] for name in needed if name in names),
-            needs_input=any("input" in template.roots for template in first),
+            needs_input=any("input" in template.roots for template in evaluated),
             batch_needs=self._batch_needs(step, names),
             batch_needs_input=step.map is not None and "input" in step.args.roots,
-            secrets=frozenset(name for template in first for name in template.secrets),
+            secrets=frozenset(name for template in evaluated for name in template.secrets),
             compensate=self._called(step.compensate),
             undo=self._called(step.undo),
         )

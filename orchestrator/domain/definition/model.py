@@ -109,9 +109,10 @@ class Step:
     `timeout` (of one attempt) and `queue` are resolved: the step's, else the decorator's, else the
     default; `timeout_given` says whether the step itself names one (a signal's wait is limited only
     then).  `needs` are the steps to which an expression that is evaluated before the step runs
-    refers (`if`, `args`, a map's `over`, `cache.key`), `needs_input` whether one of those refers to
-    the input, `secrets` which secrets those name; `batch_needs` and `batch_needs_input` are the same
-    for a map's `args` alone, which are evaluated for each batch.
+    refers (`if`, `args`, a map's `over`, `cache.key`), `needs_input` whether one of those, or
+    `repeat.until`, refers to the input, `secrets` which secrets those name; `batch_needs` and
+    `batch_needs_input` are the same for a map's `args` alone, which are evaluated for each batch.
+    `payload_schema` (of a signal step) is None when any payload is accepted.
     `document` is what the user wrote for it.
     """
 
@@ -121,6 +122,7 @@ class Step:
     handler: str | None
     workflow: str | None
     signal: str | None
+    payload_schema: dict[str, object] | None
     sleep: timedelta | None
     args: Template
     depends_on: tuple[str, ...]

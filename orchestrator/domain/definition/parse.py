@@ -62,7 +62,7 @@ def parse_definition(
     if raw is None:
         raise InvalidDefinition(problems=reader.problems)
     raw = _named(reader, raw, name)
-    _check_schema(reader, raw)
+    _check_schemas(reader, raw)
     # Asked thrice per step, of which many may share a handler.
     known = None if handlers is None else cache(handlers)
     definition = _read(reader, raw, World(known, workflows, pools), max_steps)
@@ -102,13 +102,19 @@ def _named(reader: Reader, raw: Raw, name: str | None) -> Raw:
     return {"name": name, **raw}
 
 
-def _check_schema(reader: Reader, raw: Raw) -> None:
-    schema = raw.get("input_schema")
-    if isinstance(schema, dict):
-        try:
-            compile_schema(schema)
-        except BadSchema as error:
-            reader.note(f"/input_schema{error.pointer}", error.message, "bad_schema")
+def _check_schemas(reader: Reader, raw: Raw) -> None:
+    """Of the input and of signals' payloads: compiled at publishing alone."""
+    found = [("/input_schema", raw.get("input_schema"))]
+    steps = raw.get("steps")
+    for ordinal, step in enumerate(steps if isinstance(steps, list) else ()):
+        if isinstance(step, dict) and "payload_schema" in step:
+            found.append((f"/steps/{ordinal}/payload_schema", step["payload_schema"]))
+    for place, schema in found:
+        if isinstance(schema, dict):
+            try:
+                compile_schema(schema)
+            except BadSchema as error:
+                reader.note(f"{place}{error.pointer}", error.message, "bad_schema")
 
 
 def _read(reader: Reader, raw: Raw, world: World, max_steps: int | None = None) -> Definition:

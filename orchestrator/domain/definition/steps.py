@@ -25,6 +25,7 @@ STEP_KEYS = (
     "handler",
     "workflow",
     "signal",
+    "payload_schema",
     "sleep",
     "args",
     "depends_on",
@@ -45,10 +46,21 @@ STEP_KEYS = (
 KINDS: tuple[StepKind, ...] = ("handler", "workflow", "signal", "sleep")
 # What means nothing for a step that calls no handler of its own.
 _OUT_OF_PLACE: dict[StepKind, tuple[str, ...]] = {
-    "handler": (),
-    "workflow": ("heartbeat", "queue"),
+    "handler": ("payload_schema",),
+    "workflow": ("payload_schema", "heartbeat", "queue", "pool", "map"),
     "signal": ("args", "heartbeat", "queue", "pool", "map", "cache"),
-    "sleep": ("args", "heartbeat", "queue", "pool", "map", "cache"),
+    "sleep": (
+        "payload_schema",
+        "args",
+        "heartbeat",
+        "queue",
+        "pool",
+        "map",
+        "cache",
+        "retry",
+        "timeout",
+        "repeat",
+    ),
 }
 
 _STEP_NAME = re.compile(STEP_NAME_PATTERN)
@@ -91,6 +103,7 @@ def read_step(reader: Reader, value: object, ordinal: int, world: World, own: st
         handler=handler,
         workflow=workflow,
         signal=reader.name(raw, place, "signal", _LABEL),
+        payload_schema=_payload_schema(reader, raw, place),
         sleep=_optional_duration(reader, raw, place, "sleep"),
         args=reader.arguments(raw, place, roots.ITEM if "map" in raw else roots.AFTER_STEPS),
         depends_on=reader.names(raw, place, "depends_on"),
@@ -128,6 +141,8 @@ def _kind(reader: Reader, raw: Raw, place: str) -> StepKind:
         return "handler"
     for kind in found[1:]:
         reader.note(f"{place}/{kind}", f"the step has a {found[0]} already", "out_of_place")
+    if "map" in raw and "repeat" in raw:
+        reader.note(f"{place}/repeat", "repeat means nothing for a map step", "out_of_place")
     for key in _OUT_OF_PLACE[found[0]]:
         if key in raw:
             message = f"{key} means nothing for a {found[0]} step"
@@ -141,6 +156,15 @@ def _workflow(reader: Reader, raw: Raw, place: str, world: World, own: str) -> s
     if isinstance(raw["workflow"], str) and not (name and known):
         reader.note(f"{place}/workflow", f"there is no workflow {name}", "unknown_workflow")
     return name
+
+
+def _payload_schema(reader: Reader, raw: Raw, place: str) -> dict[str, object] | None:
+    """What a signal's payload must fit; None: anything."""
+    schema = raw.get("payload_schema", {})
+    if not isinstance(schema, dict):
+        reader.note(f"{place}/payload_schema", "must be an object", "wrong_type")
+        return None
+    return schema or None
 
 
 def _condition(reader: Reader, raw: Raw, place: str) -> Template | None:

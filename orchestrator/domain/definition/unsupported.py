@@ -4,15 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.domain.errors import Problem, pointer
 
-_OF_STEPS = (
-    "workflow",
-    "signal",
-    "sleep",
-    "repeat",
-)
-_OF_WORKFLOWS = ("concurrency",)
-_BESIDE_MAP = ("workflow", "compensate", "repeat")
-"""What a map may not have: child runs per item, what would make it pass over its items again."""
+_OF_STEPS: tuple[str, ...] = ()
+_OF_WORKFLOWS: tuple[str, ...] = ()
+_BESIDE_MAP = ("compensate",)
+"""What a map may not have: what would make it pass over its items again."""
 
 
 def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:

@@ -5,10 +5,13 @@ SELECT r.id, w.name, v.version, r.version_id, r.state, {payloads}, r.error, r.la
        r.step_count, r.open_count, r.succeeded_count, r.failed_count, r.skipped_count, r.cancelled_count,
        coalesce(c.ready, 0), coalesce(c.running, 0), coalesce(c.waiting, 0),
        r.created_at, r.started_at, r.finished_at, r.deadline_at, r.closing,
-       r.undo_state, r.undo_error, r.undo_finished_at, r.paused_at
+       r.undo_state, r.undo_error, r.undo_finished_at, r.paused_at, r.start_at, r.held, r.parent_id, p.name
   FROM run r
   JOIN workflow w ON w.id = r.workflow_id
   JOIN workflow_version v ON v.id = r.version_id
+  LEFT JOIN LATERAL (
+      SELECT x.name FROM run o JOIN version_step x ON x.version_id = o.version_id AND x.ordinal = r.parent_ordinal
+       WHERE r.parent_id IS NOT NULL AND o.tenant_id = r.tenant_id AND o.id = r.parent_id) p ON true
   LEFT JOIN LATERAL (
       SELECT count(*) FILTER (WHERE s.state = 'ready') AS ready,
              count(*) FILTER (WHERE s.state = 'running' OR s.wait_reason = 'map') AS running,

@@ -9,6 +9,8 @@ CREATE OR REPLACE FUNCTION engine_finish(
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 -- p_outputs / p_errors: null, or by run what Python made of the workflow's `output`.
 DECLARE
+    w_tenants int[];
+    w_runs uuid[];
     u_tenants int[];
     u_runs uuid[];
     u_errors text[];
@@ -84,13 +86,15 @@ BEGIN
     ), shaped AS (
         SELECT e.*,
             CASE WHEN e.undo_state IS NOT NULL THEN 'failed'
-                 WHEN e.closing = 'cancel' THEN 'cancelled'
+                 WHEN e.closing IN ('cancel', 'upstream') THEN 'cancelled'
                  WHEN e.closing IN ('timeout', 'deadline') THEN 'failed'
                  WHEN e.failed_ordinal IS NOT NULL OR e.given_error IS NOT NULL THEN 'failed'
                  ELSE 'succeeded' END AS state,
             CASE WHEN e.undo_state IS NOT NULL THEN e.fixed_error
                  WHEN e.closing = 'cancel' THEN
                     json_build_object('code', 'cancelled', 'message', 'The run was cancelled.', 'step', null, 'cause', null)::text
+                 WHEN e.closing = 'upstream' THEN
+                    json_build_object('code', 'upstream', 'message', 'The run that waited for this one goes on without it, or was ended.', 'step', null, 'cause', null)::text
                  WHEN e.closing = 'timeout' THEN
                     json_build_object('code', 'run_timeout', 'message', 'The run took longer than its timeout.', 'step', null, 'cause', null)::text
                  WHEN e.closing = 'deadline' THEN
@@ -131,7 +135,8 @@ BEGIN
           FROM shaped s
           CROSS JOIN LATERAL (SELECT o.leaves FROM workflow_version o WHERE o.id = s.version_id OFFSET 0) v
          WHERE r.ctid = s.tid AND NOT EXISTS (SELECT 1 FROM undoes u WHERE u.id = s.id)
-        RETURNING r.tenant_id, r.id, r.workflow_id, r.version_id, r.state, r.error, r.created_at, r.started_at, s.failed_count
+        RETURNING r.tenant_id, r.id, r.workflow_id, r.version_id, r.state, r.error, r.created_at, r.started_at, s.failed_count,
+                  r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
     ), buried AS (
         INSERT INTO dead_letter (tenant_id, run_id, ordinal, workflow_id, version_id, code, type, message,
                                  fingerprint, attempts, losses, failed_at)
@@ -161,8 +166,15 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(u.tenant_id), array_agg(u.id), array_agg(u.error) INTO u_tenants, u_runs, u_errors FROM undoes u;
-    IF u_runs IS NOT NULL THEN
+    SELECT array_agg(u.tenant_id), array_agg(u.id), array_agg(u.error), w.tenants, w.runs
+      INTO u_tenants, u_runs, u_errors, w_tenants, w_runs
+      FROM (SELECT array_agg(d.tenant_id) AS tenants, array_agg(d.id) AS runs FROM done d WHERE d.awaited) w
+      LEFT JOIN undoes u ON true GROUP BY w.tenants, w.runs;
+    IF w_runs IS NOT NULL THEN
+        PERFORM engine_finished(w_tenants, w_runs, p_now);
+    END IF;
+    u_runs := array_remove(u_runs, NULL);
+    IF cardinality(u_runs) > 0 THEN
         PERFORM engine_undo_begin(u_tenants, u_runs, u_errors, NULL, p_now);
     END IF;
     IF EXISTS (SELECT 1 FROM quota q WHERE q.tenant_id = ANY (p_tenants) AND NOT q.keep_outputs) THEN

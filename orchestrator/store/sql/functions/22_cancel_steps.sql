@@ -26,7 +26,9 @@ BEGIN
                WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id
                  AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
                  AND (p_always OR s.rule <> 'always')
-                 AND s.batch <> -2 AND coalesce(s.wait_reason, '') NOT IN ('compensate', 'map')
+                 AND s.batch <> -2
+                 -- one that waits for its child run ends with that, which is closed as well
+                 AND coalesce(s.wait_reason, '') NOT IN ('child', 'compensate', 'map')
               OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now,

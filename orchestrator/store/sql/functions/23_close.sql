@@ -14,19 +14,23 @@ DECLARE
     d_versions bigint[];
     d_ordinals int[];
     d_states text[];
+    h_tenants int[];
+    h_runs uuid[];
 BEGIN
     WITH closed AS (
-        UPDATE run r SET closing = p_kind, closing_at = p_now
+        UPDATE run r SET closing = p_kind, closing_at = p_now, held = NULL
           FROM unnest(p_tenants, p_runs) AS d (tenant_id, run_id)
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid FROM run o
+              SELECT o.ctid AS tid, o.held FROM run o
                WHERE o.id = d.run_id AND (o.tenant_id = d.tenant_id) IS TRUE
                  AND o.finished_at IS NULL AND o.closing IS NULL AND o.undo_state IS NULL
               OFFSET 0) o
          WHERE r.ctid = o.tid
-        RETURNING r.tenant_id, r.id
+        RETURNING r.tenant_id, r.id, o.held
     )
-    SELECT array_agg(tenant_id), array_agg(id) INTO v_tenants, v_runs FROM closed;
+    SELECT array_agg(tenant_id), array_agg(id),
+           array_agg(tenant_id) FILTER (WHERE held IS NOT NULL), array_agg(id) FILTER (WHERE held IS NOT NULL)
+      INTO v_tenants, v_runs, h_tenants, h_runs FROM closed;
     IF v_runs IS NULL THEN
         RETURN '{}';
     END IF;
@@ -51,6 +55,15 @@ BEGIN
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, p_now);
     END IF;
+    IF h_runs IS NOT NULL THEN
+        -- nothing of a held run has begun: there is nothing for its `always` steps to clean up
+        SELECT * INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
+          FROM engine_cancel_steps(h_tenants, h_runs, true, p_actor, p_now);
+        IF d_runs IS NOT NULL THEN
+            PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, p_now);
+        END IF;
+    END IF;
+    PERFORM engine_close_children(v_tenants, v_runs, false, p_actor, p_now);
     -- a run whose steps had all ended (its output was being made) has nothing left to end it
     PERFORM engine_finish(v_tenants, v_runs, NULL, NULL, p_now);
     RETURN v_runs;

@@ -132,6 +132,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_now timestamptz;
     v_runs uuid[];
+    v_children uuid[];
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
@@ -182,6 +183,10 @@ BEGIN
          WHERE l.tenant_id = p_tenant
     )
     SELECT coalesce(array_agg(d.id), '{}') INTO v_runs FROM paused d;
+    v_children := engine_children_of(p_tenant, v_runs, NULL);
+    IF cardinality(v_children) > 0 THEN
+        PERFORM engine_pause(p_tenant, v_children, p_actor);
+    END IF;
     RETURN v_runs;
 END
 $$;
@@ -194,6 +199,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_now timestamptz;
     v_free uuid[];
+    v_children uuid[];
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
@@ -207,5 +213,9 @@ BEGIN
         wake := engine_hint(p_tenant, engine_free(array_fill(p_tenant, ARRAY[cardinality(v_free)]), v_free), v_now);
     END IF;
     PERFORM engine_finish(array_fill(p_tenant, ARRAY[cardinality(resumed)]), resumed, NULL, NULL, v_now);
+    v_children := engine_children_of(p_tenant, resumed, NULL);
+    IF cardinality(v_children) > 0 THEN
+        wake := wake || (SELECT c.wake FROM engine_resume(p_tenant, v_children, p_actor) c);
+    END IF;
 END
 $$;

@@ -54,6 +54,7 @@ $$;
 CREATE OR REPLACE FUNCTION engine_forget_steps(p_tenant int, p_run uuid, p_ordinals int[]) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
+    PERFORM engine_leave_children(p_tenant, p_run, p_ordinals, NULL);
     UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, clock_timestamp()),
            epoch = greatest(m.epoch, (SELECT max(s.epoch) FROM step_run s
                                        WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = m.ordinal
@@ -87,7 +88,8 @@ BEGIN
         UPDATE step_run s SET
             state = 'blocked', parked = NULL, suspect = false, attempts = 0, losses = 0, extra_attempts = 0, worker_id = NULL,
             charged_s = 0, ready_at = NULL, started_at = NULL, finished_at = NULL, due_at = NULL,
-            wait_reason = NULL, reason = NULL, handled = false, args = NULL, output = NULL, error = NULL
+            wait_reason = NULL, wait_key = NULL, repeats = 0, reason = NULL, handled = false,
+            args = NULL, output = NULL, error = NULL
           FROM unnest(p_ordinals) AS d (ordinal)
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid, o.state = 'ready' AND o.parked IS NULL AS claimable FROM step_run o

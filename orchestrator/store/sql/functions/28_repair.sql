@@ -221,6 +221,7 @@ CREATE OR REPLACE FUNCTION engine_settle(
 ) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
+    PERFORM engine_leave_children(p_tenant, p_run, ARRAY[p_ordinal], p_actor);
     UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, p_now)
      WHERE m.run_id = p_run AND m.ordinal = p_ordinal;
     DELETE FROM map_pack k WHERE k.run_id = p_run AND k.ordinal = p_ordinal;

@@ -1,12 +1,19 @@
 -- Purpose: make runs of one tenant, one or ten thousand, with their step runs, in one statement each.
 -- Guard:   takes the tenant's mutex; a key that is known makes nothing and answers its first run.
--- Input:   parallel arrays; p_keys may hold nulls; p_labels is JSON text; deadlines may be null.
+-- Input:   parallel arrays; p_keys may hold nulls; p_labels is JSON text; deadlines may be null.  The
+--          last five are null where no run has what they say: when it may start, its concurrency key,
+--          and of a child run its parent, the parent's step, and how many runs are above it.
 -- Returns: a row per entry: its run (the first one where the key was known), whether it was
---          replayed, whether the known fingerprint is the same, when it was made; and the queues to wake (same in each).
+--          replayed, whether the known fingerprint is the same, when it was made; the queues to wake (same in each);
+--          `held`: why it must wait before its first step (start_at, concurrency), or reject: it was not made.
 CREATE OR REPLACE FUNCTION engine_submit(
     p_tenant int, p_ids uuid[], p_versions bigint[], p_inputs text[], p_labels text[],
-    p_priorities smallint[], p_deadlines timestamptz[], p_keys text[], p_fingerprints text[], p_actor text
-) RETURNS TABLE (idx int, run_id uuid, replayed boolean, same boolean, created_at timestamptz, wake text[]) LANGUAGE plpgsql
+    p_priorities smallint[], p_deadlines timestamptz[], p_keys text[], p_fingerprints text[], p_actor text,
+    p_starts timestamptz[] DEFAULT NULL, p_concurrency text[] DEFAULT NULL, p_parents uuid[] DEFAULT NULL,
+    p_parent_ordinals int[] DEFAULT NULL, p_depths smallint[] DEFAULT NULL
+) RETURNS TABLE (
+    idx int, run_id uuid, replayed boolean, same boolean, created_at timestamptz, wake text[], held text
+) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -16,6 +23,7 @@ DECLARE
     v_wake text[];
     v_new int[];
     v_ids uuid[];
+    v_held text[];
     v_keyed boolean := EXISTS (SELECT 1 FROM unnest(p_keys) AS k WHERE k IS NOT NULL);
 BEGIN
     SELECT l.seq INTO v_seq FROM tenant_load l WHERE l.tenant_id = p_tenant FOR NO KEY UPDATE;
@@ -51,13 +59,26 @@ BEGIN
         SELECT array_agg(i) INTO v_new FROM generate_series(1, cardinality(p_ids)) AS i;
     END IF;
 
+    IF p_starts IS NOT NULL OR p_concurrency IS NOT NULL THEN
+        v_held := engine_admit(p_tenant, v_new, p_versions, p_starts, p_concurrency, v_now);
+        IF 'reject' = ANY (v_held) THEN
+            DELETE FROM idempotency_key k
+             WHERE k.tenant_id = p_tenant AND k.run_id IN (SELECT p_ids[n.i] FROM unnest(v_new) AS n (i) WHERE v_held[n.i] = 'reject')
+               AND k.key = ANY (p_keys);
+            SELECT coalesce(array_agg(n.i), '{}') INTO v_new
+              FROM unnest(v_new) AS n (i) WHERE v_held[n.i] IS DISTINCT FROM 'reject';
+        END IF;
+    END IF;
+
     IF cardinality(v_new) > 0 THEN
         WITH made AS (
             INSERT INTO run (id, tenant_id, workflow_id, version_id, state, priority, labels, input, created_at,
-                             deadline_at, expires_at, timeout_ms, fail_fast, max_parallel, step_count, open_count)
+                             deadline_at, expires_at, timeout_ms, fail_fast, max_parallel, step_count, open_count,
+                             start_at, held, concurrency_key, parent_id, parent_ordinal, depth)
             SELECT p_ids[i], p_tenant, v.workflow_id, v.id, 'queued', coalesce(p_priorities[i], v.priority),
                    p_labels[i]::jsonb, p_inputs[i], v_now, p_deadlines[i], p_deadlines[i],
-                   v.timeout_ms, v.fail_fast, v.max_parallel, v.step_count, v.step_count
+                   v.timeout_ms, v.fail_fast, v.max_parallel, v.step_count, v.step_count,
+                   p_starts[i], v_held[i], p_concurrency[i], p_parents[i], p_parent_ordinals[i], coalesce(p_depths[i], 0)
               FROM unnest(v_new) AS n (i)
               CROSS JOIN LATERAL (
                   SELECT o.* FROM workflow_version o
@@ -74,18 +95,19 @@ BEGIN
             INSERT INTO step_run (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, pool, rule, state,
                                   parked, control, limited, rank, priority, parents_total, parents_left, ready_at)
             SELECT p_tenant, p_ids[n.i], s.ordinal, 0, s.version_id, s.handler_id, s.queue, s.pool, s.rule,
-                   CASE WHEN s.parents = '{}' THEN 'ready' ELSE 'blocked' END,
-                   CASE WHEN s.parents = '{}' AND s.control THEN 'control' END,
+                   CASE WHEN s.root THEN 'ready' ELSE 'blocked' END,
+                   CASE WHEN s.root AND s.control THEN 'control' END,
                    s.control, v.max_parallel IS NOT NULL,
-                   CASE WHEN s.parents = '{}' THEN v_us - coalesce(p_priorities[n.i], v.priority) * 60000000::bigint ELSE 0 END,
+                   CASE WHEN s.root THEN v_us - coalesce(p_priorities[n.i], v.priority) * 60000000::bigint ELSE 0 END,
                    coalesce(p_priorities[n.i], v.priority),
                    cardinality(s.parents), cardinality(s.parents),
-                   CASE WHEN s.parents = '{}' THEN v_now END
+                   CASE WHEN s.root THEN v_now END
               FROM unnest(v_new) AS n (i)
               CROSS JOIN LATERAL (
                   SELECT o.priority, o.max_parallel FROM workflow_version o WHERE o.id = p_versions[n.i] OFFSET 0) v
               CROSS JOIN LATERAL (
-                  SELECT o.* FROM version_step o WHERE o.version_id = p_versions[n.i] OFFSET 0) s
+                  SELECT o.*, o.parents = '{}' AND v_held[n.i] IS NULL AS root
+                    FROM version_step o WHERE o.version_id = p_versions[n.i] OFFSET 0) s
             RETURNING run_id, ordinal, state, parked, queue
         ), root AS (
             SELECT m.*, row_number() OVER (ORDER BY m.run_id, m.ordinal) AS nr FROM made m WHERE m.state = 'ready'
@@ -103,13 +125,23 @@ BEGIN
              WHERE l.tenant_id = p_tenant
         )
         SELECT array_agg(DISTINCT r.queue) INTO v_wake FROM root r;
+        IF 'concurrency' = ANY (v_held) THEN
+            PERFORM engine_make_room(p_tenant, v_ids, p_actor, v_now);
+            SELECT coalesce(v_wake, '{}') || coalesce(array_agg(DISTINCT s.queue), '{}') INTO v_wake
+              FROM unnest(v_ids) AS d (run_id)
+              CROSS JOIN LATERAL (
+                  SELECT o.queue FROM step_run o
+                   WHERE o.tenant_id = p_tenant AND o.run_id = d.run_id AND coalesce(o.state, '') = 'ready' OFFSET 0) s;
+        END IF;
         v_wake := engine_hint(p_tenant, v_wake, v_now);
     END IF;
 
     RETURN QUERY
         SELECT k.idx::int, coalesce(i.run_id, k.id), i.run_id IS NOT NULL AND i.run_id <> k.id,
                i.fingerprint IS NULL OR i.fingerprint = k.fingerprint,
-               CASE WHEN i.run_id IS NULL OR i.run_id = k.id THEN v_now END, v_wake
+               CASE WHEN i.run_id IS NULL OR i.run_id = k.id THEN v_now END, v_wake,
+               CASE WHEN v_held IS NULL OR i.run_id <> k.id THEN NULL
+                    WHEN k.idx::int = ANY (v_new) THEN v_held[k.idx::int] ELSE 'reject' END
           FROM unnest(p_ids, p_versions, p_keys, p_fingerprints) WITH ORDINALITY
                AS k (id, version_id, key, fingerprint, idx)
           LEFT JOIN LATERAL (

@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION engine_claim(
 ) RETURNS TABLE (
     kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
     attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
-    input text, refs int[], states text[], outputs text[], lazy boolean
+    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -113,7 +113,7 @@ BEGIN
         )
         SELECT t.kind, t.tenant_id, t.run_id, t.ordinal, t.batch, r.version_id, t.epoch,
                0, 0::smallint, false, NULL::text, r.closing, r.labels::text,
-               r.input, n.refs, n.states, n.outputs, false
+               r.input, n.refs, n.states, n.outputs, false, 0
           FROM taken t
           CROSS JOIN LATERAL (
               SELECT o.version_id, o.closing, o.labels, o.input FROM run o WHERE o.id = t.run_id OFFSET 0) r
@@ -305,7 +305,7 @@ BEGIN
         UPDATE run r SET state = 'running', started_at = v_now,
                expires_at = least(r.deadline_at, v_now + r.timeout_ms * interval '1 millisecond')
           FROM of WHERE of.state = 'queued' AND r.ctid = of.tid
-        RETURNING r.tenant_id, r.id, r.created_at
+        RETURNING r.tenant_id, r.id, coalesce(r.start_at, r.created_at) AS created_at
     ), said AS (
         SELECT b.tenant_id, 'run.running' AS type, b.id AS run_id, NULL::int AS ordinal, NULL::int AS batch,
                NULL::int AS attempt, NULL::int AS worker_id, extract(epoch FROM v_now - b.created_at) AS value_s,
@@ -365,7 +365,7 @@ BEGIN
            CASE WHEN d.bytes <= p_bytes THEN d.refs END,
            CASE WHEN d.bytes <= p_bytes THEN d.states END,
            CASE WHEN d.bytes <= p_bytes THEN d.outputs END,
-           d.bytes > p_bytes
+           d.bytes > p_bytes, d.repeats
       FROM laden d;
 END
 $$;
@@ -375,10 +375,10 @@ $$;
 CREATE OR REPLACE FUNCTION engine_claim_later(p_queues text[], p_handlers int[]) RETURNS TABLE (
     kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
     attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
-    input text, refs int[], states text[], outputs text[], lazy boolean
+    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int
 ) LANGUAGE sql STABLE AS $$
     SELECT 'later', 0, '00000000-0000-0000-0000-000000000000'::uuid, 0, 0, 0::bigint, w.ms,
-           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false
+           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false, 0
       FROM engine_pool_later(p_queues, p_handlers) AS w (ms)
      WHERE w.ms IS NOT NULL
 $$;

@@ -59,6 +59,7 @@ BEGIN
                     WHEN g.outcome = 'lost' THEN
                         CASE WHEN s.losses < 2 THEN 'ready' WHEN g.output IS NOT NULL THEN 'succeeded' ELSE 'failed' END
                     ELSE g.outcome END AS state,
+               g.outcome = 'waiting' AND coalesce(g.reason, '') = 'repeat' AS repeats,
                s.pool_id
           FROM given g
           CROSS JOIN LATERAL (
@@ -73,7 +74,8 @@ BEGIN
     ), done AS (
         UPDATE step_run s SET
             state = j.state,
-            attempts = s.attempts + j.counts::int,
+            attempts = CASE WHEN j.repeats THEN 0 ELSE s.attempts + j.counts::int END,
+            repeats = s.repeats + j.repeats::int,
             losses = s.losses + j.lost::int,
             output = CASE WHEN j.state = 'succeeded' THEN j.output END,
             error = CASE WHEN j.state IN ('waiting', 'ready') AND (j.lost OR j.error IS NULL) THEN s.error ELSE j.error END,

@@ -1,4 +1,5 @@
--- Purpose: step runs whose wait is over (backoff, snooze) become ready.
+-- Purpose: step runs whose wait is over (backoff, snooze, repetition) become ready; what calls no
+--          handler (sleep, signal, child run) is engine_waited's.
 -- Index:   step_run_due.  Guard: chosen without locks, locked by tenant, looked at again.
 -- Returns: the queues to wake.
 CREATE OR REPLACE FUNCTION engine_due(p_limit int) RETURNS text[] LANGUAGE plpgsql
@@ -8,9 +9,10 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_tenants int[];
     v_wake text[];
+    v_others boolean;
 BEGIN
-    SELECT array_agg(DISTINCT d.tenant_id) INTO v_tenants FROM (
-        SELECT s.tenant_id FROM step_run s WHERE s.state = 'waiting' AND s.due_at <= v_now
+    SELECT array_agg(DISTINCT d.tenant_id), bool_or(d.other) INTO v_tenants, v_others FROM (
+        SELECT s.tenant_id, s.handler_id IS NULL AS other FROM step_run s WHERE s.state = 'waiting' AND s.due_at <= v_now
          ORDER BY s.due_at LIMIT p_limit) d;
     IF v_tenants IS NULL THEN
         RETURN '{}';
@@ -23,6 +25,7 @@ BEGIN
     ), target AS (
         SELECT s.ctid AS tid FROM step_run s
          WHERE s.state = 'waiting' AND s.due_at <= v_now AND s.tenant_id = ANY (v_tenants)
+           AND s.handler_id IS NOT NULL
          ORDER BY s.due_at LIMIT p_limit
     ), done AS (
         UPDATE step_run s SET state = 'ready', due_at = NULL, wait_reason = NULL, ready_at = v_now,
@@ -42,6 +45,9 @@ BEGIN
          WHERE l.ctid = o.tid
     )
     SELECT coalesce(array_agg(DISTINCT d.queue), '{}') INTO v_wake FROM done d;
+    IF v_others THEN
+        v_wake := v_wake || engine_waited(v_tenants, p_limit, v_now);
+    END IF;
     RETURN v_wake;
 END
 $$;

@@ -43,6 +43,7 @@ BEGIN
             PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);
             v_count := v_count + cardinality(v_runs);
         END IF;
+        PERFORM engine_close_children(v_tenants, v_runs, true, NULL, v_now);
     END IF;
     RETURN v_count;
 END
