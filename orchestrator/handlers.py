@@ -77,6 +77,16 @@ class Continue(Directive):
         self.value = value
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a streamed map's source yields when it takes `after`: an item, and where to go on.
+
+    `cursor` is any JSON value; the source gets the last one that was kept as `after`."""
+
+    value: object
+    cursor: object = None
+
+
 class Stop:
     """Whether a step was asked to end; set once, from another thread."""
 
@@ -135,6 +145,7 @@ class StepContext:
     run_id: UUID
     step: str
     index: int | None
+    """Of a map: the batch, from 0."""
     attempt: int
     """Counts from 1."""
     labels: dict[str, str]
@@ -144,6 +155,8 @@ class StepContext:
     """What is called of the step besides its handler: `undo`, `compensate:<attempt>`."""
     progress: Any = None
     """What the attempt before told `heartbeat` last; None: nothing."""
+    item_index: int | None = None
+    """Of a map's handler that is called once per item: the item, from 0."""
     _stop: Stop = field(default_factory=Stop, repr=False)
     _pulse: Pulse = field(default_factory=Pulse, repr=False)
 
@@ -151,10 +164,12 @@ class StepContext:
     def idempotency_key(self) -> str:
         """The same for all attempts of a step run: give it to services that deduplicate.
 
-        A step's undo has its own, and so has its compensation after each attempt."""
+        A step's undo has its own, and so has its compensation after each attempt.  Of a map: the
+        same for all attempts of an item, or, where the handler takes a list, of a batch."""
+        index = self.index if self.item_index is None else self.item_index
         return (
             f"{self.run_id}:{self.step}"
-            + ("" if self.index is None else f":{self.index}")
+            + ("" if index is None else f":{index}")
             + (f":{self._part}" if self._part else "")
         )
 
@@ -334,7 +349,7 @@ def _describe(
     kind: Kind = "blocking"
     if queue == "cpu":
         kind = "cpu"
-    elif inspect.iscoroutinefunction(function):
+    elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         kind = "async"
     return HandlerSpec(
         name=name,

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from orchestrator import store
+from orchestrator.executor import control
+from orchestrator.executor.plans import Plans
+from orchestrator.handlers import registry
 from orchestrator.models import Handler, Worker
-from orchestrator.store.work import COMPLETE, Claimed, Completion, _completion_arrays
+from orchestrator.store.work import (
+    COMPLETE,
+    Claimed,
+    Completion,
+    _completion_arrays,
+    exchange,
+)
 
 CLAIM = """
 SELECT * FROM engine_claim(%s::int, %s::text[], %s::int[], %s::float8[], %s::int, %s::int, %s::bool, %s::bigint)
@@ -70,6 +79,15 @@ class Engine:
             self.complete(
                 Completion(claim, "waiting", 0.1, error=error, reason="retry", delay_s=retry_in_s)
             )
+
+    def decide(self) -> None:
+        """Do the control work that waits: conditions, what maps go over, outputs of runs."""
+        claimed = self.claim(0)
+        plans = Plans(registry)
+        plans.need(store.connection(), [one.version_id for one in claimed])
+        verdicts = [control.decide(plans.get(c.version_id), c, max_bytes=100_000) for c in claimed]
+        assert self.worker is not None
+        exchange(store.connection(), self.worker.pk, [], verdicts, None)
 
     def run_all(self, output: object = None) -> None:
         """Claim and succeed until nothing is left."""

@@ -26,17 +26,18 @@ SIZES = (("is-flat", 170), ("is-short", 320), ("is-middle", 560))
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What is known of a step: `took_s` is None until it has started."""
+    """What is known of a step: `took_s` is None until it has started; `share` of a map that is done."""
 
     name: str
     state: str
     note: str = ""
     took_s: float | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node as it is drawn.  `href` is where pressing it leads."""
+    """A node as it is drawn.  `href` is where pressing it leads; `ring`: a map's progress, in percent."""
 
     name: str
     state: str
@@ -45,6 +46,7 @@ class Box:
     href: str
     x: float
     y: float
+    ring: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def _draw(
             href=href,
             x=_x(at),
             y=_y(row),
+            ring=None if node.share is None else round(100 * node.share),
         )
         for node, href, at, row in zip(nodes, hrefs, placed.layers, placed.rows, strict=True)
     )

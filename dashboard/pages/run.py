@@ -22,7 +22,7 @@ from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
 from orchestrator.selectors.schedules import schedule_of_run
-from orchestrator.selectors.steps import begun_steps, step_states, steps_page
+from orchestrator.selectors.steps import begun_steps, step_states, step_view, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from tenants.access import Access
 from tenants.models import Role
@@ -30,6 +30,7 @@ from tenants.models import Role
 TABS = {"graph": "Graph", "timeline": "Timeline", "events": "Events", "data": "Input and output"}
 STEPS = 100
 """Steps that one page lists of a run whose graph is grouped; of a smaller one it lists all."""
+BATCHES = 50
 EVENTS = 100
 SHOWN_JSON = 200_000
 """Characters of a payload that are shown; the API has the whole."""
@@ -99,6 +100,7 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
     rows = [told(step) for step in page.items]
     if chosen in graph.ordinals and all(step["name"] != chosen for step in rows):
         rows = [told(step) for step in one_step(access, row, chosen)] + rows
+    batches = batches_page(access, row, chosen, query) if graph.is_map(chosen) else None
     if large:
         states = step_states(tenant=access.tenant, run_id=row.id)
         nodes = [
@@ -115,7 +117,8 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
         "next_cursor": page.next_cursor,
         "is_later": bool(query.get("cursor")),
         "graph": drawn(graph, nodes, query),
-        "attempts": attempts(access, row.id, chosen),
+        "attempts": [] if batches else attempts(access, row.id, chosen),
+        "batches": batches,
     }
 
 
@@ -133,7 +136,25 @@ def steps(access: Access, row: RunRow, state: str, cursor: str, *, limit: int) -
 
 def one_step(access: Access, row: RunRow, name: str) -> list[Row]:
     """The step run of this name."""
-    return steps_page(tenant=access.tenant, run_id=row.id, step=name).items
+    found = step_view(tenant=access.tenant, run_id=row.id, name=name)
+    return [] if found is None else [found]
+
+
+def batches_page(access: Access, row: RunRow, name: str, query: Query) -> Context:
+    """A page of a map's batches; the first one for a cursor that is none."""
+    for asked in (query.get("batches") or None, None):
+        try:
+            page = steps_page(
+                tenant=access.tenant, run_id=row.id, step=name, limit=BATCHES, cursor=asked
+            )
+        except InvalidCursor:
+            continue
+        return {
+            "rows": [told(batch) for batch in page.items],
+            "next_cursor": page.next_cursor,
+            "is_later": asked is not None,
+        }
+    raise AssertionError  # no cursor is always valid
 
 
 def drawn(graph: VersionGraph, nodes: list[Node], query: Query) -> Picture:
@@ -194,7 +215,11 @@ def node(step: Row) -> Node:
     over = step["state"] in OVER
     took = (until - since).total_seconds() if since and until else 0.0 if over else None
     note = step["state"]
-    if since and until:
+    share = None
+    if (counts := step.get("map")) and step["state"] == "running":
+        share = counts["done"] / counts["total"] if counts["total"] else 0.0
+        note = f"{counts['done']:,} of {counts['total']:,} items"
+    elif since and until:
         note = f"{step['state']} · {duration(took)}"
     elif step["state"] in ("running", "waiting") and step["max_attempts"] > 1:
         note = f"{step['state']} · {step['attempt']} of {step['max_attempts']}"
@@ -202,7 +227,7 @@ def node(step: Row) -> Node:
         note = f"{step['state']} · {step['waiting']['reason'].replace('_', ' ')}"
     if step.get("undo"):
         note = f"{step['state']} · {UNDO_NOTES[step['undo']['state']]}"
-    return Node(step["name"], step["state"], note, took)
+    return Node(step["name"], step["state"], note, took, share)
 
 
 RUN = Page("run", "dashboard/run.html", ("head", "banner", "body"), context, about_run=True)

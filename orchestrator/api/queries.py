@@ -61,6 +61,16 @@ class Query:
         """A text that is not empty."""
         return self._values.get(name) or None
 
+    def index(self) -> int | None:
+        """`index`: of a map's batch, from 0."""
+        text = self._values.get("index")
+        if text is None:
+            return None
+        if text.isascii() and text.isdigit() and len(text) < 10:
+            return int(text)
+        self._note("index", "must be a whole number from 0", "out_of_range")
+        return None
+
     def cursor(self) -> str | None:
         """`cursor`, as it was given out; an empty one is refused when it is read."""
         return self._values.get("cursor")

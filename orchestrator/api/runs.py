@@ -13,7 +13,7 @@ from orchestrator.api.queries import PAGING, RUN_FILTERS, Query
 from orchestrator.api.schemas import Attempt, Event, Graph, ListOf, Run, StepRun
 from orchestrator.domain.errors import MillraceError
 from orchestrator.domain.statuses import TERMINAL_RUN
-from orchestrator.selectors.attempts import attempts_view
+from orchestrator.selectors.attempts import access_step, attempts_view
 from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page
 from orchestrator.selectors.runs import access_run, list_runs, run_view, view
@@ -124,7 +124,7 @@ def get_run(request: ApiRequest, run_id: str) -> HttpResponse | UntilEnd:
         parameters=(
             documents.STEPS_LIMIT,
             documents.CURSOR,
-            documents.parameter("step", "This step alone"),
+            documents.parameter("step", "This step alone; of a map: its batches"),
         ),
     ),
 )
@@ -143,12 +143,20 @@ def get_steps(request: ApiRequest, run_id: str) -> HttpResponse:
     "/runs/{run_id}/steps/{step}/attempts",
     response=ListOf[Attempt],
     summary="List a step's attempts",
-    openapi_extra=documents.route(404),
+    openapi_extra=documents.route(
+        404,
+        422,
+        parameters=(documents.parameter("index", "A map's batch", kind="integer", minimum=0),),
+    ),
 )
 @door("runs:read")
 def get_attempts(request: ApiRequest, run_id: str, step: str) -> HttpResponse:
     """Attempts, first to last."""
-    items = attempts_view(tenant=request.tenant, run_id=run_id, name=step)
+    access_step(tenant=request.tenant, run_id=run_id, name=step)
+    query = Query(request, ("index",))
+    index = query.index()
+    query.done()
+    items = attempts_view(tenant=request.tenant, run_id=run_id, name=step, index=index)
     return answer(Page(items, None).view())
 
 

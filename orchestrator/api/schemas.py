@@ -171,8 +171,25 @@ class Waiting(Schema):
     detail: str
 
 
+class MapCounts(Schema):
+    """How far a map is: items, but `in_flight`, which counts batches."""
+
+    total: int
+    done: int
+    failed: int
+    in_flight: int
+
+
+class ItemError(Schema):
+    """An item of a map that failed."""
+
+    item_index: int
+    code: str
+    message: str
+
+
 class StepRun(Schema):
-    """A step in a run."""
+    """A step in a run; with `?step`, a batch of a map: `index` counts from 0."""
 
     name: str
     index: int | None
@@ -196,6 +213,8 @@ class StepRun(Schema):
     progress: Json
     heartbeat_at: datetime | None
     undo: UndoView | None
+    map: MapCounts | None
+    errors: list[ItemError] | None
 
 
 class Attempt(Schema):
@@ -233,6 +252,7 @@ class GraphNode(Schema):
     started_at: datetime | None
     finished_at: datetime | None
     undo: UndoView | None
+    map: MapCounts | None
 
 
 class Graph(Schema):

@@ -1,11 +1,12 @@
-"""Control work: conditions and cache keys of steps, outputs of runs: they need Python, no connection."""
+"""Control work: conditions and cache keys of steps, what maps go over, outputs of runs: they need Python,
+no connection."""
 
 from __future__ import annotations
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
-from orchestrator.executor import invoke
+from orchestrator.executor import invoke, maps
 from orchestrator.executor.plans import Plan
 from orchestrator.store.work import Claimed, Verdict
 
@@ -17,10 +18,6 @@ def decide(plan: Plan, claimed: Claimed, *, max_bytes: int) -> Verdict:
     """Evaluate one piece of control work."""
     if claimed.kind == "output":
         return _output(plan, claimed, max_bytes)
-    return _condition(plan, claimed)
-
-
-def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     step = plan.steps[claimed.ordinal].step
     scope = invoke.scope(plan, claimed)
     begun = claimed.kind == "begin"  # asked before: it makes the output of its cache key itself
@@ -34,7 +31,7 @@ def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     except ExpressionFailed as error:
         return _failed(step, claimed, f"if: {error}")
     if begun or step.cache is None:
-        return Verdict(claimed, "ready")
+        return _begin(plan, claimed, step, max_bytes)
     try:
         key = step.cache.key.evaluate(scope)
         jsonvalue.encode(key, max_bytes=LARGEST_KEY)
@@ -48,8 +45,20 @@ def _condition(plan: Plan, claimed: Claimed) -> Verdict:
     return Verdict(claimed, "cache", jsonvalue.encode(asked))
 
 
+def _begin(plan: Plan, claimed: Claimed, step: Step, max_bytes: int) -> Verdict:
+    if step.map is None:
+        return Verdict(claimed, "ready")
+    try:
+        return maps.begin(plan, claimed, max_bytes=max_bytes)
+    except invoke.Fault as fault:
+        return _faulty(step, claimed, fault)
+
+
 def _failed(step: Step, claimed: Claimed, message: str) -> Verdict:
-    fault = invoke.Fault("expression", message, retry=False)
+    return _faulty(step, claimed, invoke.Fault("expression", message, retry=False))
+
+
+def _faulty(step: Step, claimed: Claimed, fault: invoke.Fault) -> Verdict:
     fallback = jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None
     return Verdict(claimed, "failed", invoke.describe(fault), fallback)
 

@@ -13,15 +13,25 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO
+from dataclasses import dataclass
+from typing import IO, Any
 
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.invoke import Encoded, Fault, Reported
+from orchestrator.executor.items import ItemCalls
 from orchestrator.handlers import Abort, Retry, Skip, Snooze
 
 
 class HelperLost(Exception):
     """The helper process died under its step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came of the items of a batch, and what ended their attempt before the last one, if anything."""
+
+    outcomes: dict[int, object]
+    ended_by: object
 
 
 class Helper:
@@ -47,6 +57,7 @@ class Helper:
                 {
                     "run": flight.plan.spec.name,
                     "args": flight.args,
+                    **(flight.work.message() if flight.work is not None else {}),
                     "context": {
                         "tenant": context.tenant,
                         "run_id": str(context.run_id),
@@ -141,13 +152,20 @@ class Helper:
         with self._lock:
             flight, self._flight = self._flight, None
         if flight is not None:
+            if isinstance(result, Answers) and isinstance(flight.work, ItemCalls):
+                flight.work.results |= result.outcomes
+                result = result.ended_by
             self._landing.put(flight, result)
             self._landing.ring()
 
 
-def _result(message: dict[str, object]) -> object:
+def _result(message: dict[str, Any]) -> object:
     """A helper's answer as what the handler returned or raised."""
     word, text = message["word"], str(message.get("text", ""))
+    if word == "items":
+        outcomes = {place: _result(found) for place, found in message["items"]}
+        ended_by = message["ended_by"]
+        return Answers(outcomes, None if ended_by is None else _result(ended_by))
     after = message.get("after_s")
     if word == "value":
         return Encoded(text)

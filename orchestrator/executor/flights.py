@@ -7,7 +7,10 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from orchestrator.executor.items import ItemCalls
+from orchestrator.executor.maps import Batch
 from orchestrator.executor.plans import StepPlan
+from orchestrator.executor.reading import Read
 from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store.work import Claimed
 
@@ -36,6 +39,10 @@ class Flight:
     """The progress that is written."""
     handle: object = None
     """What its runner needs to stop it."""
+    work: ItemCalls | Read | None = None
+    """What is done instead of one call of the handler with `args`."""
+    batch: Batch | None = None
+    """Of a map: the items whose results these are."""
 
     @property
     def pulse(self) -> Pulse:

@@ -21,10 +21,14 @@ import django
 from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.retries import error_names
+from orchestrator.executor.invoke import Encoded, Fault
+from orchestrator.executor.items import ItemCalls, call, calls_of
 from orchestrator.executor.lifeline import die_with_parent
+from orchestrator.executor.reading import Read, read_of
 from orchestrator.handlers import (
     Abort,
     Continue,
+    HandlerSpec,
     Pulse,
     Retry,
     Skip,
@@ -129,16 +133,39 @@ def _run(message: dict[str, object], stop: Stop, pulse: Pulse) -> dict[str, obje
     assert isinstance(facts, dict)
     assert isinstance(args, dict)
     context = StepContext(**{**facts, "run_id": UUID(facts["run_id"])}, _stop=stop, _pulse=pulse)
+    work = (
+        calls_of(message) if "calls" in message else read_of(message) if "read" in message else None
+    )
+    value: object
     try:
-        value = spec.function(context, **args) if spec.takes_context else spec.function(**args)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        if work is not None:
+            value = _work(work, spec, context)
+        else:
+            value = call(spec, context, args)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
     except BaseException as error:
         value = error
+    if isinstance(work, ItemCalls):
+        items = [[place, _describe(found)] for place, found in work.results.items()]
+        ended_by = _describe(value) if isinstance(value, BaseException) else None
+        return {"word": "items", "items": items, "ended_by": ended_by}
     return _describe(value)
 
 
+def _work(work: ItemCalls | Read, spec: HandlerSpec, context: StepContext) -> object:
+    """A piece of a map's work, as its handler's kind asks for."""
+    function = spec.function
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return asyncio.run(work.run_async(spec, context))
+    return work.run(spec, context)
+
+
 def _describe(value: object) -> dict[str, object]:
+    if isinstance(value, Encoded):
+        return {"word": "value", "text": value.text}
+    if isinstance(value, Fault):
+        return {"word": "bad_value", "text": str(value)}
     word = "value"
     if isinstance(value, Continue):
         word, value = "continue", value.value

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import cast
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.expressions import ExpressionFailed
+from orchestrator.domain.expressions import ExpressionFailed, Template
 from orchestrator.domain.retries import backoff, error_names, may_retry
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor.plans import Plan, StepPlan
-from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze
+from orchestrator.handlers import Abort, Continue, HandlerSpec, Retry, Skip, Snooze
 from orchestrator.store.work import Claimed, Completion
 
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 16_000
-_RNG = random.Random()  # noqa: S311  (it spreads retries)
+RNG = random.Random()  # noqa: S311  (it spreads retries)
 
 
 class Fault(Exception):
@@ -65,22 +65,36 @@ def arguments(plan: Plan, step: StepPlan, claimed: Claimed) -> dict[str, object]
 
     Raises Fault: expression, invalid_arguments."""
     if claimed.args is not None:
-        args = jsonvalue.decode(claimed.args)
+        args: object = jsonvalue.decode(claimed.args)
     else:
         template = step.step.args
-        try:
-            args = template.evaluate({} if template.is_constant else scope(plan, claimed))
-        except ExpressionFailed as error:
-            raise Fault("expression", str(error), retry=False) from None
+        args = evaluate(template, {} if template.is_constant else scope(plan, claimed))
+    return checked(step, args)
+
+
+def evaluate(template: Template, seen: Mapping[str, object]) -> dict[str, object]:
+    """The arguments that a template says.  Raises Fault: expression."""
+    try:
+        return cast("dict[str, object]", template.evaluate(seen))
+    except ExpressionFailed as error:
+        raise Fault("expression", str(error), retry=False) from None
+
+
+def checked(step: StepPlan, args: object) -> dict[str, object]:
+    """The arguments, if the handler takes them.  Raises Fault: invalid_arguments."""
     if not isinstance(args, dict):
         raise Fault("invalid_arguments", "args must be an object", retry=False)
-    if step.spec is None:
-        raise Fault(
-            "invalid_arguments", f"this worker has no handler {step.step.handler}", retry=True
-        )
-    if misfit := step.spec.misfit(args):
+    if misfit := known(step).misfit(args):
         raise Fault("invalid_arguments", misfit, retry=False)
     return args
+
+
+def known(step: StepPlan) -> HandlerSpec:
+    """The step's handler.  Raises Fault where this process has none of that name."""
+    if step.spec is None:
+        message = f"this worker has no handler {step.step.handler}"
+        raise Fault("invalid_arguments", message, retry=True)
+    return step.spec
 
 
 def conclude(
@@ -156,9 +170,9 @@ def _failure(
     policy = step.step.retry
     attempt = claimed.attempts + 1
     described = describe(error)
-    if _retries(step, attempt, error):
+    if retries(step, attempt, error):
         after = error.after if isinstance(error, Retry) else None
-        delay = backoff(policy, attempt, rng=_RNG) if after is None else after
+        delay = backoff(policy, attempt, rng=RNG) if after is None else after
         return Completion(
             claimed, "waiting", seconds, error=described, reason="retry", args=_kept(claimed, args),
             delay_s=delay.total_seconds(),
@@ -176,7 +190,8 @@ def final_failure(step: StepPlan, claimed: Claimed, described: str, seconds: flo
     return Completion(claimed, "failed", seconds, error=described)
 
 
-def _retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
+def retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
+    """Whether attempt number `attempt`, which failed so, is followed by another."""
     policy = step.step.retry
     if isinstance(error, Abort):
         return False

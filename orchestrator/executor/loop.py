@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from orchestrator.executor.flights import Flight, Landing
+from orchestrator.executor.items import call
 
 
 class Loop:
@@ -46,10 +47,10 @@ class Loop:
         assert spec is not None
         result: object
         try:
-            if spec.takes_context:
-                result = await spec.function(flight.context, **flight.args)
+            if flight.work is not None:
+                result = await flight.work.run_async(spec, flight.context)
             else:
-                result = await spec.function(**flight.args)
+                result = await call(spec, flight.context, flight.args)
         except BaseException as error:
             result = error
         self._landing.put(flight, result)

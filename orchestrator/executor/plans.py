@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.definition import Call, Definition, Step, load
+from orchestrator.domain.definition import DEFAULT_QUEUE, Call, Definition, Step, load
+from orchestrator.domain.maps import SOURCE
 from orchestrator.domain.statuses import TriggerRule
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.handlers import HandlerSpec, Registry
@@ -29,6 +30,8 @@ class StepPlan:
     timeout_s: float
     names: tuple[str, ...]
     """Names of the version's steps by ordinal."""
+    source: StepPlan | None = None
+    """Of a streamed map: what reads its source, as a step with the map's own retry and timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Plan:
 
     def of(self, claimed: Claimed) -> StepPlan:
         """What a claim runs."""
+        if claimed.batch == SOURCE:
+            source = self.steps[claimed.ordinal].source
+            assert source is not None
+            return source
         if claimed.batch in (COMPENSATION, UNDO):
             return self.calls[claimed.ordinal, claimed.batch]
         return self.steps[claimed.ordinal]
@@ -104,7 +111,25 @@ class Plans:
     def _step(self, step: Step, names: tuple[str, ...]) -> StepPlan:
         spec = self._registry.get(step.handler) if step.handler else None
         kind = "cpu" if step.queue == "cpu" else spec.kind if spec else "blocking"
-        return StepPlan(step, spec, kind, step.timeout.total_seconds(), names)
+        source = self._source(step, names)
+        return StepPlan(step, spec, kind, step.timeout.total_seconds(), names, source)
+
+    def _source(self, step: Step, names: tuple[str, ...]) -> StepPlan | None:
+        if step.map is None or not isinstance(step.map.over, Call):
+            return None
+        call = step.map.over
+        spec = self._registry.get(call.handler)
+        queue = (spec.queue if spec else None) or DEFAULT_QUEUE
+        kind = "cpu" if queue == "cpu" else spec.kind if spec else "blocking"
+        reads = replace(
+            step,
+            handler=call.handler,
+            args=call.args,
+            queue=queue,
+            heartbeat=None,
+            has_on_error_value=False,
+        )
+        return StepPlan(reads, spec, kind, step.timeout.total_seconds(), names)
 
 
 def _as_step(step: Step, call: Call, rule: TriggerRule) -> Step:

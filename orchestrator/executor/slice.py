@@ -18,14 +18,15 @@ import psycopg
 
 from orchestrator import dispatch
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import control, invoke, payloads, saga
+from orchestrator.executor import control, invoke, maps, payloads, saga
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.later import Later
+from orchestrator.executor.loading import load
 from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
-from orchestrator.store import closing, work
+from orchestrator.store import Connection, closing, work
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -114,14 +115,21 @@ class Slice:
         elif flight.ending == "cancel" and isinstance(result, BaseException):
             return _cancelled(claimed, seconds)
         if isinstance(result, HelperLost):
-            fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
+            fallback = None
+            if not claimed.batch:
+                fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
             return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
+        if flight.batch is not None:
+            most = self.conf.payload_bytes
+            return maps.conclude(
+                flight.plan, claimed, flight.batch, result, seconds=seconds, max_bytes=most
+            )
         return saga.conclude(
             flight.plan,
             claimed,
             result,
             seconds=seconds,
-            args=flight.args,
+            args=flight.args or None,
             max_bytes=self.conf.payload_bytes,
         )
 
@@ -196,6 +204,14 @@ class Slice:
             if flight.plan.step.trigger_rule != "always" or late:
                 self._end(flight, "cancel", now)
 
+    def _cancel_maps(self, connection: Connection) -> None:
+        """Batches of maps that have failed."""
+        batches = [flight for flight in self.flights if flight.claimed.batch and not flight.ending]
+        failed = closing.failed_maps(connection, {f.claimed.key[1:3] for f in batches})
+        for flight in batches:
+            if flight.claimed.key[1:3] in failed:
+                self._end(flight, "cancel", time.monotonic())
+
     # -- the round trip ------------------------------------------------------------------------
 
     def _wanted(self) -> Wanted | None:
@@ -260,7 +276,9 @@ class Slice:
         self.polled_at = now
         runs = {flight.claimed.run_id for flight in self.flights}
         try:
-            self._cancel_closing(closing.closing_runs(self.child.connection(), list(runs)))
+            connection = self.child.connection()
+            self._cancel_closing(closing.closing_runs(connection, list(runs)))
+            self._cancel_maps(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
 
@@ -297,18 +315,15 @@ class Slice:
                 self._decide(plan, claimed)
                 continue
             step = plan.of(claimed)
+            flight = self._flight(plan.tenant, step, claimed)
             try:
-                claimed = payloads.whole(self.child.connection(), claimed, step.step.needs)
-                args = invoke.arguments(plan, step, claimed)
+                load(self.child.connection(), plan, flight, max_bytes=self.conf.payload_bytes)
             except invoke.Fault as fault:
-                self.completions.append(
-                    invoke.conclude(step, claimed, fault, seconds=0.0, max_bytes=0)
-                )
+                self.completions.append(self._conclude(flight, fault))
                 continue
-            if held := self.child.breakers.held(self.child.connection(), step, claimed, args):
+            if held := self.child.breakers.held(self.child.connection(), flight):
                 self.completions.append(held)
                 continue
-            flight = self._flight(plan.tenant, step, claimed, args)
             self.flights[flight] = None
             if step.kind == "async":
                 coroutines.append(flight)
@@ -327,16 +342,14 @@ class Slice:
             return
         self.verdicts.append(control.decide(plan, claimed, max_bytes=self.conf.payload_bytes))
 
-    def _flight(
-        self, tenant: str, step: StepPlan, claimed: Claimed, args: dict[str, object]
-    ) -> Flight:
+    def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()
         part, uncertain = saga.part(claimed)
         context = StepContext(
             tenant=tenant,
             run_id=claimed.run_id,
             step=step.step.name,
-            index=None,
+            index=claimed.batch - 1 if claimed.batch > 0 else None,
             attempt=claimed.attempts + 1,
             labels=invoke.labels(claimed),
             uncertain=uncertain,
@@ -345,7 +358,7 @@ class Slice:
             _stop=stop,
             _pulse=Pulse(self.heartbeats.notice),
         )
-        flight = Flight(claimed, step, context, stop, args)
+        flight = Flight(claimed, step, context, stop, {})
         flight.deadline = flight.started + step.timeout_s
         return flight
 

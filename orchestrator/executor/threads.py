@@ -8,6 +8,7 @@ import sys
 import threading
 
 from orchestrator.executor.flights import Flight, Landing
+from orchestrator.executor.items import call
 
 
 class CutOff(BaseException):
@@ -61,10 +62,10 @@ class Threads:
         with self._lock:
             self._at[flight] = threading.get_ident()
         try:
-            if spec.takes_context:
-                result = spec.function(flight.context, **flight.args)
+            if flight.work is not None:
+                result = flight.work.run(spec, flight.context)
             else:
-                result = spec.function(**flight.args)
+                result = call(spec, flight.context, flight.args)
         except BaseException as error:
             result = error
         finally:

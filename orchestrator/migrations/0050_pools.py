@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0061_saga_keys"),
+        ("orchestrator", "0046_triggers"),
         ("tenants", "0002_names"),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0046_triggers"),
+        ("orchestrator", "0055_maps"),
         ("tenants", "0002_names"),
     ]
 

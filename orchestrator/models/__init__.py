@@ -4,6 +4,7 @@ from orchestrator.models.cache import CacheEntry, CacheFlight
 from orchestrator.models.events import Event
 from orchestrator.models.heartbeats import Heartbeat
 from orchestrator.models.load import Control, Hold, ServerLoad, TenantLoad
+from orchestrator.models.maps import MapPack, MapState
 from orchestrator.models.metrics import Rollup, RollupCursor
 from orchestrator.models.payloads import Payload, SpentRun, StoredObject
 from orchestrator.models.pools import Breaker, Pool
@@ -24,6 +25,8 @@ __all__ = [
     "Heartbeat",
     "Hold",
     "IdempotencyKey",
+    "MapPack",
+    "MapState",
     "Payload",
     "Pool",
     "Rollup",

@@ -90,6 +90,9 @@ class VersionStep(models.Model):
     max_attempts = models.IntegerField()
     fallback = models.TextField(null=True)
     """The value of `on_error`, as JSON, where the step has one."""
+    batch_needs = ArrayField(models.IntegerField(), db_default=[])
+    """Of a map: the steps that `args` alone refers to, which is what each batch must be given."""
+    batch_needs_input = models.BooleanField(db_default=False)
 
     class Meta:
         db_table = "version_step"

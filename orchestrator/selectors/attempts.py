@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import StepNotFound
-from orchestrator.models import Event
+from orchestrator.models import Event, Run
 from orchestrator.selectors.payloads import payload
 from orchestrator.selectors.runs import access_run
 from orchestrator.selectors.steps import worker_names
@@ -27,17 +28,33 @@ ENDS = {
 """How an attempt ended, by the event that ended it."""
 
 
-def attempts_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> list[dict[str, object]]:
-    """The attempts of a step, first to last: `{attempt, state, worker, started_at, finished_at,
-    duration_s, error}`.  A lost, snoozed or given-back one is listed, but its number comes again.
-
-    Raises RunNotFound, StepNotFound."""
+def access_step(*, tenant: Tenant, run_id: UUID | str, name: str) -> tuple[Run, int]:
+    """The tenant's run, and the ordinal of its step of this name.  Raises RunNotFound, StepNotFound."""
     run = access_run(tenant=tenant, run_id=run_id)
     ordinal = version_graph(run.version_id).ordinals.get(name)
     if ordinal is None:
         raise StepNotFound(step=name)
-    events = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal, batch=0)
-    return pair(events.order_by("seq"))
+    return run, ordinal
+
+
+def attempts_view(
+    *, tenant: Tenant, run_id: UUID | str, name: str, index: int | None = None
+) -> list[dict[str, object]]:
+    """The attempts of a step, first to last: `{attempt, state, worker, started_at, finished_at,
+    duration_s, error}`.  A lost, snoozed or given-back one is listed, but its number comes again.
+    Of a map: those of the batch `index`; without it, the one pass over its items.
+
+    Raises RunNotFound, StepNotFound."""
+    run, ordinal = access_step(tenant=tenant, run_id=run_id, name=name)
+    events = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal)
+    batch = 0 if index is None else index + 1
+    return pair(events.filter(batch=batch).order_by("seq"))
+
+
+def _lasted_s(attempt: dict[str, object], end: Event) -> float:
+    started_at = attempt["started_at"]
+    assert isinstance(started_at, datetime)
+    return (end.at - started_at).total_seconds()
 
 
 def _never_called(event: Event) -> bool:
@@ -77,7 +94,10 @@ def pair(events: Iterable[Event]) -> list[dict[str, object]]:
             attempts[-1] |= {
                 "state": ended,
                 "finished_at": event.at,
-                "duration_s": event.value_s,
+                # a map holds no connection itself: its end has no seconds of its own
+                "duration_s": _lasted_s(attempts[-1], event)
+                if event.value_s is None
+                else event.value_s,
                 "error": payload(event.data) if ended == "failed" else None,
             }
             open_ = False

@@ -5,8 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.maps import SOURCE
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Event
+from orchestrator.selectors.maps import batch_index
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_number, unseal_number
 from orchestrator.selectors.payloads import Payload, payload
 from orchestrator.selectors.runs import access_run
@@ -36,7 +38,9 @@ def events_page(
     `id` is the event's position in its tenant: growing, free of gaps over all runs.
     Raises RunNotFound, InvalidCursor."""
     run = access_run(tenant=tenant, run_id=run_id)
+    # what reads a map's source shows as its batches and the map's own end
     rows = Event.objects.filter(tenant_id=tenant.pk, run_id=run.pk).order_by("seq")
+    rows = rows.exclude(batch=SOURCE)
     if cursor is not None:
         rows = rows.filter(seq__gt=unseal_number(CURSOR, cursor))
     found = list(rows[: limit + 1])
@@ -50,7 +54,7 @@ def events_page(
             "type": event.type,
             "run_id": event.run_id,
             "step": graph.name(event.ordinal),
-            "index": None,
+            "index": batch_index(event.batch),
             "attempt": event.attempt,
             "actor": event.actor,
             "data": _data(event),

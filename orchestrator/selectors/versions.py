@@ -24,6 +24,7 @@ class StepInfo:
     rule: str
     max_attempts: int
     parents: tuple[int, ...]
+    is_map: bool = False
     compensate: str | None = None
     undo: str | None = None
     undo_attempts: int = 0
@@ -40,6 +41,11 @@ class VersionGraph:
         """The name of a step; None for what belongs to no step."""
         return None if ordinal is None or ordinal < 0 else self.steps[ordinal].name
 
+    def is_map(self, name: str) -> bool:
+        """Whether the step is a map; False where there is no such step."""
+        ordinal = self.ordinals.get(name)
+        return ordinal is not None and self.steps[ordinal].is_map
+
     def parent_names(self, ordinal: int) -> list[str]:
         """The steps that this one waits for."""
         return [self.steps[parent].name for parent in self.steps[ordinal].parents]
@@ -49,7 +55,8 @@ class VersionGraph:
 def version_graph(version_id: int) -> VersionGraph:
     """The graph of a version.  The caller has made sure that the version is the tenant's."""
     document = _document(version_id)
-    handlers, calls = _handlers(document), _calls(document)
+    handlers, maps = _handlers(document)
+    calls = _calls(document)
     rows = (
         VersionStep.objects.filter(version_id=version_id)
         .order_by("ordinal")
@@ -63,6 +70,7 @@ def version_graph(version_id: int) -> VersionGraph:
             rule,
             max_attempts,
             tuple(parents),
+            is_map=name in maps,
             **calls.get(name, {}),
         )
         for ordinal, name, rule, max_attempts, parents in rows
@@ -86,13 +94,12 @@ def _calls(document: dict[str, object]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _handlers(document: dict[str, object]) -> dict[str, str]:
-    steps = document.get("steps")
-    found: dict[str, str] = {}
-    for step in steps if isinstance(steps, list) else ():
-        if "handler" in step:
-            found[step["name"]] = step["handler"]
-    return found
+def _handlers(document: dict[str, object]) -> tuple[dict[str, str], frozenset[str]]:
+    """The steps' handlers by name, and which of them are maps."""
+    listed = document.get("steps")
+    steps = listed if isinstance(listed, list) else []
+    handlers = {step["name"]: step["handler"] for step in steps if "handler" in step}
+    return handlers, frozenset(step["name"] for step in steps if "map" in step)
 
 
 def _document(version_id: int) -> dict[str, object]:

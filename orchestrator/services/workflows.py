@@ -115,7 +115,7 @@ def _insert(
         created_by=str(actor),
     )
     calls = list(_calls(definition))
-    names = {step.handler for step in definition.steps if step.handler is not None}
+    names = {name for step in definition.steps for name in _called(step)}
     ids = _handler_ids(names | {call.handler for _, _, call in calls})
     insert_steps(
         store.connection(), (_row(tenant, version, step, ids) for step in definition.steps)
@@ -147,6 +147,14 @@ def _calls(definition: Definition) -> Iterator[tuple[Step, int, Call]]:
             yield step, UNDO, step.undo
 
 
+def _called(step: Step) -> Iterator[str]:
+    """The handlers that the step's rows call."""
+    if step.handler is not None:
+        yield step.handler
+    if step.map is not None and isinstance(step.map.over, Call):
+        yield step.map.over.handler
+
+
 def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, int]) -> StepRow:
     return StepRow(
         version_id=version.pk,
@@ -160,10 +168,12 @@ def _row(tenant: Tenant, version: WorkflowVersion, step: Step, ids: dict[str, in
         children=list(step.children),
         needs=list(step.needs),
         needs_input=step.needs_input,
-        control=step.condition is not None or step.cache is not None,
+        control=step.condition is not None or step.cache is not None or step.map is not None,
         max_attempts=step.retry.max_attempts,
         fallback=jsonvalue.encode(step.on_error_value) if step.has_on_error_value else None,
         pool=step.pool or "",
+        batch_needs=list(step.batch_needs),
+        batch_needs_input=step.batch_needs_input,
     )
 
 

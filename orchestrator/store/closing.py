@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -35,3 +35,22 @@ def closing_runs(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, 
         (list(run_ids),),
     )
     return dict(rows.fetchall())
+
+
+FAILED_MAPS = """
+SELECT m.run_id, m.ordinal FROM unnest(%s::uuid[], %s::int[]) AS d (run_id, ordinal)
+ CROSS JOIN LATERAL (
+     SELECT o.run_id, o.ordinal FROM map_state o
+      WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.closing = 'failed' OFFSET 0) m
+"""
+
+
+def failed_maps(
+    connection: Connection, keys: Collection[tuple[UUID, int]]
+) -> set[tuple[UUID, int]]:
+    """Those of these maps, by (run, ordinal), that have failed: what runs of them is to end."""
+    if not keys:
+        return set()
+    runs, ordinals = [run for run, _ in keys], [ordinal for _, ordinal in keys]
+    rows = connection.execute(FAILED_MAPS, (runs, ordinals))
+    return {(run_id, ordinal) for run_id, ordinal in rows.fetchall()}

@@ -9,7 +9,7 @@ from orchestrator.store.connect import Connection
 
 COPY = """
 COPY version_step (version_id, ordinal, tenant_id, name, handler_id, queue, rule, parents, children, needs,
-                   needs_input, control, max_attempts, fallback, pool) FROM STDIN
+                   needs_input, control, max_attempts, fallback, pool, batch_needs, batch_needs_input) FROM STDIN
 """
 
 
@@ -31,6 +31,8 @@ class StepRow(NamedTuple):
     max_attempts: int
     fallback: str | None
     pool: str
+    batch_needs: list[int]
+    batch_needs_input: bool
 
 
 COPY_CALLS = """

@@ -85,7 +85,6 @@ DEFINITIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     ),
 }
 UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "map": ({"handler": "core.echo", "map": {"over": "${{ input.x }}"}}, "/steps/0/map"),
     "signal": ({"signal": "go"}, "/steps/0/signal"),
     "sleep": ({"sleep": "1s"}, "/steps/0/sleep"),
     "workflow": ({"workflow": "w"}, "/steps/0/workflow"),

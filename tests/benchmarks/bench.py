@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -178,6 +179,15 @@ class Bench:
                 continue
             ours += times.user + times.system
         return float(busy) - ours
+
+    def largest_rss_mib(self) -> float:
+        """RSS of the largest process that is neither PostgreSQL nor the broker."""
+        largest = 0
+        for name, processes in self.parts().items():
+            for process in processes if name not in STORES else ():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    largest = max(largest, process.memory_info().rss)
+        return largest / 2**20
 
     def _rss_mib(self) -> float:
         total = 0

@@ -39,6 +39,10 @@ BUDGETS = (
     Budget("diamond10: steps/s", "diamond10", "steps_per_s", 8000),
     Budget("fan1000: steps/s", "fan1000", "steps_per_s", 8000),
     Budget("dag1000: steps/s", "dag1000", "steps_per_s", 8000),
+    Budget("map of 5,000 items, batches of 100: items/s", "map5000", "items_per_s", 120_000),
+    Budget(
+        "1,000,000 streamed items: largest process, MiB", "stream1m", "largest_process_mib", 256
+    ),
     Budget("hop, one run alone: p50, ms", "chain10", "hop_p50_ms", 2),
     Budget("hop, one run alone: p95, ms", "chain10", "hop_p95_ms", 5),
     Budget("submit → first step started: p50, ms", "start", "p50_ms", 10),

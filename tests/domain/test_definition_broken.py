@@ -175,7 +175,6 @@ def test_the_number_of_steps_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("document", "path"),
     [
-        (step(map={"over": "${{ [1] }}"}), "/steps/1/map"),
         (step(repeat={"until": "${{ output }}", "max": 2}), "/steps/1/repeat"),
         (top(steps=[{"name": "a", "workflow": "x"}]), "/steps/0/workflow"),
         (top(steps=[{"name": "a", "signal": "x"}]), "/steps/0/signal"),
@@ -188,6 +187,22 @@ def test_what_is_not_supported_yet_is_refused(document: dict[str, object], path:
     [problem] = problems(document)
     assert (problem.code, problem.path) == ("not_supported_yet", path)
     assert load(document).name == "w"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"compensate": {"handler": "h"}},
+        {"repeat": {"until": "${{ output }}", "max": 2}},
+        {"workflow": "x", "handler": None},
+    ],
+    ids=["compensate", "repeat", "workflow"],
+)
+def test_a_map_beside_what_it_cannot_have_is_refused(more: dict[str, object]) -> None:
+    given = {"name": "a", "handler": "h", "map": {"over": "${{ [1] }}"}, **more}
+    document = top(steps=[{key: value for key, value in given.items() if value is not None}])
+    places = {(problem.code, problem.path) for problem in problems(document)}
+    assert ("not_supported_yet", "/steps/0/map") in places
 
 
 def test_loading_what_was_never_published_fails() -> None:

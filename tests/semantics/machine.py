@@ -9,16 +9,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from hypothesis import strategies as st
+import pytest
 from uuid_utils.compat import uuid4
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
-from orchestrator.executor import control, invoke
+from orchestrator.domain.errors import StateConflict
+from orchestrator.domain.undo import COMPENSATION, UNDO
+from orchestrator.executor import control, invoke, saga
 from orchestrator.executor.plans import Plans
-from orchestrator.handlers import Abort, Skip, Snooze, registry
+from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, registry
 from orchestrator.models import Run, StepRun
 from orchestrator.services.runs import cancel_run, submit_run
+from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, work, workers
 from orchestrator.store.work import Claimed, Completion
@@ -26,76 +29,11 @@ from tenants.actors import SYSTEM
 from tenants.services import create_tenant
 from tests.engine import Engine
 from tests.semantics import model
+from tests.semantics.blueprints import modelled
 
-RULES = [
-    "all_success",
-    "all_success",
-    "all_failed",
-    "all_done",
-    "one_success",
-    "one_failed",
-    "none_failed",
-    "always",
-]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 MOVES = 30
-MOST_STEPS = 7
-
-
-@st.composite
-def blueprints(draw: st.DrawFn) -> dict[str, Any]:
-    """A workflow's document; a model of a run is made from the same."""
-    steps: list[dict[str, Any]] = []
-    for number in range(draw(st.integers(1, MOST_STEPS))):
-        earlier = [f"s{other}" for other in range(number)]
-        parents = (
-            draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if number else []
-        )
-        step: dict[str, Any] = {
-            "name": f"s{number}",
-            "handler": "core.echo",
-            "args": {
-                "parents": [f"${{{{ steps.{parent}.output }}}}" for parent in sorted(parents)]
-            },
-            "retry": {"max_attempts": draw(st.integers(1, 3)), "delay": 60, "jitter": 0},
-        }
-        if parents:
-            step["trigger_rule"] = draw(st.sampled_from(RULES))
-        elif draw(st.integers(0, 9)) == 0:
-            step["trigger_rule"] = "always"
-        if draw(st.integers(0, 4)) == 0:
-            step["if"] = f"${{{{ {draw(st.booleans())} }}}}"
-        if draw(st.integers(0, 3)) == 0:
-            step["on_error"] = {"value": -100}
-        steps.append(step)
-    document: dict[str, Any] = {"steps": steps, "fail_fast": draw(st.booleans())}
-    if draw(st.booleans()):
-        names = ", ".join(f"steps.{step['name']}.output" for step in steps)
-        document["output"] = f"${{{{ [{names}] }}}}"
-    return document
-
-
-def modelled(document: dict[str, Any]) -> model.Run:
-    """The model of a run of this workflow, submitted."""
-    by_name: dict[str, model.Step] = {}
-    for number, given in enumerate(document["steps"]):
-        references = [text.split(".")[1] for text in given["args"]["parents"]]
-        by_name[given["name"]] = model.Step(
-            given["name"],
-            number,
-            [by_name[name] for name in references],
-            rule=given.get("trigger_rule", "all_success"),
-            condition="False" not in given.get("if", ""),
-            on_error=given["on_error"]["value"] if "on_error" in given else None,
-            max_attempts=given["retry"]["max_attempts"],
-        )
-    run = model.Run(
-        list(by_name.values()), fail_fast=document["fail_fast"], asks_all="output" in document
-    )
-    run.begin()
-    run.conditions()
-    return run
 
 
 @dataclass(eq=False)
@@ -106,6 +44,8 @@ class Flight:
     run: model.Run
     step: model.Step
     arguments: dict[str, Any]
+    call: model.Call | None = None
+    """Its compensation or undo, where that runs and not the step itself."""
 
 
 class Semantics:
@@ -134,7 +74,17 @@ class Semantics:
         for _ in range(MOVES):
             self.move()
             self.compare()
-        while any(run.state not in model.TERMINAL for run in self.runs.values()):
+        self.play_to_the_end()
+        for run_id, run in self.runs.items():
+            if run.undo is None and run.begin_undo():
+                undo_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        self.play_to_the_end()
+
+    def play_to_the_end(self) -> None:
+        """Nothing goes wrong any more."""
+        while any(
+            run.state not in model.TERMINAL or run.undo == "running" for run in self.runs.values()
+        ):
             self.claim()
             if self.flights:
                 self.succeed()
@@ -144,13 +94,13 @@ class Semantics:
 
     def move(self) -> None:
         """One of the moves that are open now; how often each is named is its weight."""
-        open_moves = [self.claim] * 6 + [self.let_time_pass] * 2 + [self.close]
+        open_moves = [self.claim] * 6 + [self.let_time_pass] * 2 + [self.close, self.undo]
         if len(self.runs) < len(self.documents):
             open_moves += [self.submit]
         if self.flights:
             open_moves += [self.succeed] * 4 + [self.fail] * 4
             open_moves += [self.skip, self.snooze, self.lose_the_worker, self.lose_the_worker]
-        if any(flight.run.closing for flight in self.flights):
+        if any(self._is_told(flight) for flight in self.flights):
             open_moves += [self.heed] * 3
         if self.stale:
             open_moves += [self.come_too_late] * 3
@@ -172,47 +122,87 @@ class Semantics:
 
     def claim(self) -> None:
         want = self.choose((1, 2, 3, 4))
-        ready = [step for run in self.runs.values() for step in run.steps if step.state == "ready"]
-        calm = [step for step in ready if not step.suspect]
+        steps = [step for run in self.runs.values() for step in run.steps]
+        calls = [call for step in steps for call in (step.compensation, step.undoing) if call]
+        ready = [one for one in (*steps, *calls) if one.state == "ready"]
+        calm = [one for one in ready if not one.suspect]
         claims = self.engine.claim(want, alone=not self.flights)
         expected = min(want, len(calm)) or (min(1, len(ready)) if not self.flights else 0)
         assert len(claims) == expected
         for claimed in claims:
             run = self.runs[claimed.run_id]
             step = run.steps[claimed.ordinal]
-            assert step in ready
-            assert claimed.attempts == step.attempts
+            call = {COMPENSATION: step.compensation, UNDO: step.undoing}.get(claimed.batch)
+            assert (call or step) in ready
+            assert claimed.attempts == (call or step).attempts
             plan = self._plan(claimed)
-            arguments = invoke.arguments(plan, plan.steps[claimed.ordinal], claimed)
-            self.flights.append(Flight(claimed, run, step, arguments))
-            run.claim(step)
+            arguments = invoke.arguments(plan, plan.of(claimed), claimed)
+            self.flights.append(Flight(claimed, run, step, arguments, call))
+            if call is None:
+                run.claim(step)
+                assert arguments["parents"] == step.seen
+                continue
+            call.state = "running"
+            if call.kind == "undo":
+                assert arguments == {"was": step.output}
+                assert saga.part(claimed) == ("undo", step.state != "succeeded")
+            else:
+                code = "aborted" if step.code == "error" else step.code
+                assert arguments["why"] in (step.code, code)
 
     def succeed(self) -> None:
         flight = self._land()
-        assert flight.arguments["parents"] == flight.step.seen
-        value = flight.step.number + 1 + sum(given or 0 for given in flight.step.seen)
-        self._conclude(flight, value, flight.run.succeed)
+        run = flight.run
+        if flight.call is None:
+            self._conclude(flight, flight.step.value(), run.succeed)
+        elif flight.call.kind == "undo":
+            self._conclude(flight, None, lambda step: run.undone(step, "succeeded"))
+        else:
+            answers = {"continue": Continue(7), "retry": Retry(), "nothing": 8}
+            answer = self.choose(sorted(answers))
+            self._conclude(flight, answers[answer], lambda step: run.compensated(step, answer, 7))
 
     def fail(self) -> None:
         for_good = self.choose((True, False))
         error = Abort("no") if for_good else ValueError("no")
         flight = self._land()
-        self._conclude(flight, error, lambda step: flight.run.fail(step, for_good=for_good))
+        run, call = flight.run, flight.call
+        if call is None:
+            self._conclude(flight, error, lambda step: run.fail(step, for_good=for_good))
+        elif call.kind == "compensate":
+            self._conclude(flight, error, lambda step: run.compensated(step, "nothing"))
+        else:
+            call.attempts += 1
+            if for_good or call.attempts >= flight.step.undo_attempts:
+                self._conclude(flight, error, lambda step: run.undone(step, "failed"))
+            else:
+                self._conclude(flight, error, lambda step: run.put_off(step, call))
 
     def skip(self) -> None:
         flight = self._land()
-        self._conclude(flight, Skip("not today"), flight.run.skip)
+        run, call = flight.run, flight.call
+        skip = {
+            "": run.skip,
+            "undo": lambda step: run.undone(step, "skipped"),
+            "compensate": lambda step: run.compensated(step, "nothing"),
+        }[call.kind if call else ""]
+        self._conclude(flight, Skip("not today"), skip)
 
     def snooze(self) -> None:
         flight = self._land()
-        self._conclude(flight, Snooze(for_=timedelta(minutes=1)), flight.run.snooze)
+        run, call = flight.run, flight.call
+        snooze = run.snooze if call is None else lambda step: run.put_off(step, call)
+        self._conclude(flight, Snooze(for_=timedelta(minutes=1)), snooze)
 
     def heed(self) -> None:
         """A step of a closing run has been told, and ends."""
-        flight = self.choose([f for f in self.flights if f.run.closing])
+        flight = self.choose([f for f in self.flights if self._is_told(f)])
         self.flights.remove(flight)
         self.engine.complete(Completion(flight.claimed, "cancelled", 0.1))
-        flight.run.cancelled(flight.step)
+        if flight.call is None:
+            flight.run.cancelled(flight.step)
+        else:
+            flight.run.compensated(flight.step, "nothing")
         self._control()
 
     def lose_the_worker(self) -> None:
@@ -220,7 +210,11 @@ class Semantics:
         lost, _ = workers.reap(self.connection, self.engine.worker.pk)
         assert lost == len(self.flights)
         for run in self.runs.values():
-            run.lose([flight.step for flight in self.flights if flight.run is run])
+            mine = [flight for flight in self.flights if flight.run is run]
+            run.lose([flight.step for flight in mine if flight.call is None])
+            for flight in mine:
+                if flight.call is not None:
+                    run.lose_call(flight.step, flight.call)
         self.stale += [flight.claimed for flight in self.flights]
         self.flights.clear()
         self.engine.join()
@@ -243,7 +237,10 @@ class Semantics:
         run = self.runs[run_id]
         if run.state in model.TERMINAL:
             return
-        if kind == "cancel":
+        if kind == "cancel" and run.undo:
+            with pytest.raises(StateConflict, match="being undone"):
+                cancel_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+        elif kind == "cancel":
             cancel_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
         else:
             row = Run.objects.filter(pk=run_id)
@@ -254,6 +251,16 @@ class Semantics:
             clock.expire(self.connection)
         run.close(kind)
         self._control()
+
+    def undo(self) -> None:
+        """On request: once, of a run that has ended and has something to undo."""
+        run_id = self.choose(list(self.runs))
+        run = self.runs[run_id]
+        if run.state in model.TERMINAL and run.undo is None and run.begin_undo():
+            undo_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
+            return
+        with pytest.raises(StateConflict):
+            undo_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
 
     # -- what must hold ------------------------------------------------------------------------
 
@@ -271,9 +278,29 @@ class Semantics:
             run = self.runs[ended.pk]
             output = None if ended.output is None else jsonvalue.decode(ended.output)
             assert (ended.state, ended.closing, output) == (run.state, run.closing, run.output)
+            assert ended.undo_state == run.undo
+        self.compare_calls()
         assert clock.reconcile(self.connection) == 0
 
+    def compare_calls(self) -> None:
+        """Compensations while they last, and undos."""
+        rows = StepRun.objects.filter(tenant=self.tenant, batch__lt=0, handler_id__isnull=False)
+        found: dict[tuple[UUID, int, int], str] = {
+            (row.run_id, row.ordinal, row.batch): row.state for row in rows
+        }
+        for run_id, run in self.runs.items():
+            for step in run.steps:
+                if step.compensation is not None:
+                    state = found[run_id, step.number, COMPENSATION]
+                    assert state == step.compensation.state
+                undoing = found.get((run_id, step.number, UNDO))
+                assert undoing == (step.undoing and step.undoing.state)
+
     # -- how it is done ------------------------------------------------------------------------
+
+    def _is_told(self, flight: Flight) -> bool:
+        """Whether it hears that its run is closing: an undo does not."""
+        return bool(flight.run.closing) and (flight.call is None or flight.call.kind != "undo")
 
     def _plan(self, claimed: Claimed) -> Any:
         self.plans.need(self.connection, [claimed.version_id])
@@ -285,9 +312,9 @@ class Semantics:
         return flight
 
     def _conclude(self, flight: Flight, result: object, then: Callable[[model.Step], None]) -> None:
-        plan = self._plan(flight.claimed).steps[flight.claimed.ordinal]
+        plan = self._plan(flight.claimed).of(flight.claimed)
         self.engine.complete(
-            invoke.conclude(
+            saga.conclude(
                 plan,
                 flight.claimed,
                 result,

@@ -9,6 +9,21 @@ TERMINAL = ("succeeded", "failed", "skipped", "cancelled")
 MOST_LOSSES = 3
 
 
+MOST_EXTRA = 3
+ENDED_CALL = ("succeeded", "failed", "skipped")
+
+
+@dataclass(eq=False)
+class Call:
+    """A compensation or an undo of a step."""
+
+    kind: str
+    state: str = "ready"
+    attempts: int = 0
+    losses: int = 0
+    suspect: bool = False
+
+
 @dataclass(eq=False)
 class Step:
     """A step of a run, with what is to become of it."""
@@ -34,6 +49,31 @@ class Step:
     """Its parents' outputs, as its present attempt has them."""
     kept: list[int | None] | None = None
     """The same, once an attempt was put off: later ones have what the first one had."""
+
+    compensates: bool = False
+    undo_attempts: int = 0
+    """How often its undo may be tried; 0: it has none."""
+    code: str | None = None
+    """Of its last error."""
+    started: bool = False
+    extra: int = 0
+    """Attempts that its compensation granted."""
+    declined: bool = False
+    """Whether its compensation has given it up."""
+    compensation: Call | None = None
+    undoing: Call | None = None
+
+    def undoable(self) -> bool:
+        """It succeeded, or nobody knows how far it came."""
+        if self.handled or not self.undo_attempts:
+            return False
+        if self.state == "cancelled":
+            return self.started and (self.suspect or self.code != "error")
+        return self.state == "succeeded" or (self.state == "failed" and self.code == "lost")
+
+    def after(self) -> set[Step]:
+        """All that comes after it."""
+        return {s for child in self.children for s in (child, *child.after())}
 
     def verdict(self) -> str:
         """wait, ready or skipped, by what its parents have come to."""
@@ -69,6 +109,7 @@ class Run:
     """Whether the workflow's output is an expression over all steps."""
     state: str = "queued"
     closing: str | None = None
+    undo: str | None = None
 
     def begin(self) -> None:
         """Submitted: what has no parents is ready."""
@@ -82,7 +123,7 @@ class Run:
     def claim(self, step: Step) -> None:
         """A worker has taken it."""
         step.seen = step.kept or [parent.output for parent in step.parents]
-        step.state = "running"
+        step.state, step.started = "running", True
         self.state = "running"
 
     def succeed(self, step: Step) -> None:
@@ -98,15 +139,19 @@ class Run:
     def cancelled(self, step: Step) -> None:
         """It was told that the run is closing, and has ended."""
         step.attempts += 1
+        step.code = None
         self._end(step, "cancelled")
 
     def snooze(self, step: Step) -> None:
         """It wants to be called later."""
+        if self._stops(step):
+            step.code = None
         self._pause(step)
 
     def fail(self, step: Step, *, for_good: bool) -> None:
         """It has raised an error; one for good is not retried."""
         step.attempts += 1
+        step.code = "error"
         if not for_good and step.attempts < step.max_attempts:
             self._pause(step)
         else:
@@ -118,7 +163,8 @@ class Run:
         for step in steps:
             step.losses += 1
             step.suspect = True
-            if self.closing and step.rule != "always":
+            step.code = None
+            if self._stops(step):
                 step.state = "cancelled"
             elif step.losses < MOST_LOSSES:
                 step.state = "ready"
@@ -126,35 +172,118 @@ class Run:
             elif step.on_error is not None:
                 step.state, step.output, step.handled = "succeeded", step.on_error, True
             else:
-                step.state = "failed"
+                step.state, step.code = "failed", "lost"
             ended.append(step)
         self._tell(ended)
 
     def due(self) -> None:
         """Every wait is over."""
         for step in self.steps:
-            if step.state == "waiting":
+            if step.state == "waiting" and step.compensation is None:
                 step.state = "ready"
+            for call in (step.compensation, step.undoing):
+                if call is not None and call.state == "waiting":
+                    call.state = "ready"
 
     def close(self, kind: str) -> None:
         """Nothing new starts, except `always` steps."""
-        if self.closing or self.state in TERMINAL:
+        if self.closing or self.state in TERMINAL or self.undo:
             return
         self.closing = kind
+        open_ = [step for step in self.steps if step.rule != "always"]
         cut = [
             step
-            for step in self.steps
-            if step.state in ("blocked", "ready", "waiting") and step.rule != "always"
+            for step in open_
+            if step.state in ("blocked", "ready", "waiting") and step.compensation is None
         ]
         for step in cut:
             step.state = "cancelled"
+        for step in open_:
+            if step.compensation is not None and step.compensation.state != "running":
+                self._decline(step)
         self._tell(cut)
         self._finish()
 
+    # -- compensations and undos ---------------------------------------------------------------
+
+    def compensated(self, step: Step, answer: str, value: int | None = None) -> None:
+        """Its compensation has answered: continue, retry, or nothing of use."""
+        if answer == "continue":
+            step.compensation, step.handled = None, True
+            self._end(step, "succeeded", output=value)
+        elif answer == "retry" and step.extra < MOST_EXTRA and not self._stops(step):
+            step.compensation, step.state = None, "ready"
+            step.extra += 1
+        else:
+            self._decline(step)
+
+    def undone(self, step: Step, state: str) -> None:
+        """Its undo has ended, well or not."""
+        assert step.undoing is not None
+        step.undoing.state = state
+        self._undo()
+
+    def put_off(self, step: Step, call: Call) -> None:
+        """A call waits: for a retry, or since it wants to be called later."""
+        if call.kind == "compensate" and self._stops(step):
+            self._decline(step)
+        else:
+            call.state = "waiting"
+
+    def lose_call(self, step: Step, call: Call) -> None:
+        """Its process has died."""
+        call.losses += 1
+        call.suspect = True
+        if call.losses < MOST_LOSSES and not (call.kind == "compensate" and self._stops(step)):
+            call.state = "ready"
+        elif call.kind == "undo":
+            self.undone(step, "failed")
+        else:
+            self._decline(step)
+
+    def begin_undo(self) -> bool:
+        """Undo it from now on; False: there is nothing to undo."""
+        todo = [step for step in self.steps if step.undoable()]
+        if not todo:
+            return False
+        self.undo = "running"
+        for step in todo:
+            step.undoing = Call("undo", "blocked")
+        self._undo()
+        return True
+
+    def _undo(self) -> None:
+        calls = {step: step.undoing for step in self.steps if step.undoing is not None}
+        open_ = {step for step, call in calls.items() if call.state not in ENDED_CALL}
+        for step, call in calls.items():
+            if call.state == "blocked" and not step.after() & open_:
+                call.state = "ready"
+        if not open_:
+            failed = any(call.state == "failed" for call in calls.values())
+            self.undo = "failed" if failed else "succeeded"
+            if self.state not in TERMINAL:
+                self.state = "failed"
+
+    def _decline(self, step: Step) -> None:
+        step.compensation, step.declined, step.state = None, True, "failed"
+        self._tell([step])
+
+    def _may_compensate(self, step: Step) -> bool:
+        return (
+            step.state == "failed"
+            and step.compensates
+            and not step.declined
+            and not self._stops(step)
+        )
+
     # -- what follows from it ------------------------------------------------------------------
 
+    def _stops(self, step: Step) -> bool:
+        """Whether nothing of this step may start any more."""
+        return bool(self.closing) and step.rule != "always"
+
     def _pause(self, step: Step) -> None:
-        if self.closing and step.rule != "always":
+        if self._stops(step):
             self._end(step, "cancelled")
         else:
             step.state = "waiting"
@@ -173,7 +302,13 @@ class Run:
         self._tell([step])
 
     def _tell(self, ended: list[Step]) -> None:
-        """Children learn of the ends of their parents, generation by generation."""
+        """Children learn of the ends of their parents, generation by generation.
+
+        A failed step with a compensation has not ended."""
+        saved = [step for step in ended if self._may_compensate(step)]
+        for step in saved:
+            step.state, step.compensation, step.kept = "waiting", Call("compensate"), None
+        ended = [step for step in ended if step not in saved]
         while ended:
             for step in ended:
                 step.told = True
@@ -214,6 +349,8 @@ class Run:
     def _finish(self) -> None:
         if self.state in TERMINAL or not all(step.told for step in self.steps):
             return
+        if self.undo:
+            return
         for step in self.steps:
             if step.state == "failed":
                 step.handled = any(
@@ -224,7 +361,8 @@ class Run:
         if self.closing == "cancel":
             self.state = "cancelled"
         elif self.closing in ("timeout", "deadline") or unhandled:
-            self.state = "failed"
+            if not self.begin_undo():
+                self.state = "failed"
         else:
             self.state = "succeeded"
 

@@ -9,7 +9,8 @@ from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.semantics.machine import MOVES, Semantics, blueprints
+from tests.semantics.blueprints import blueprints
+from tests.semantics.machine import MOVES, Semantics
 
 
 @pytest.mark.usefixtures("db")

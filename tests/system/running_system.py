@@ -23,7 +23,7 @@ import psycopg
 
 from tests.embedded.running import ROOT, Running, environment, running
 
-HANDLERS = "tests.system.handlers,tests.system.saga_handlers"
+HANDLERS = "tests.system.handlers,tests.system.saga_handlers,tests.system.map_handlers"
 _numbers = itertools.count(1)
 TERMINAL = ("succeeded", "failed", "cancelled")
 

@@ -51,3 +51,24 @@ def test_kill_9_at_a_point_of_the_loop(tenant: TestTenant, tmp_path: Path, point
         tenant.wait_all(runs, 60)
     assert mark.exists(), "it has not come to that point"
     assert_each_step_ended_once(tenant, runs, 5 * len(steps))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_9_in_a_streamed_map(tenant: TestTenant, tmp_path: Path, point: str) -> None:
+    """At each point in turn the process reads the source or runs batches: nothing is lost or doubled."""
+    system, mark, count = tenant.system, tmp_path / "killed", 150
+    over = {"handler": "test.killed_numbers", "args": {"count": count}}
+    of = {"over": over, "batch_size": 4, "max_in_flight": 3}
+    tenant.publish("killed", [call("m", "double", queue=QUEUE, map=of)])
+    system.until(
+        lambda: system.sql("SELECT 1 WHERE pg_postmaster_start_time() < now() - interval '16 s'")
+    )
+    with killed_worker(system, point, mark):
+        run = tenant.run("killed", within_s=60)
+    assert mark.exists(), "it has not come to that point"
+    assert (run["state"], run["output"]) == ("succeeded", [2 * number for number in range(count)])
+    ended = """SELECT batch, count(*) FROM event WHERE run_id = %s AND type = 'step.succeeded' AND batch >= 0
+                GROUP BY 1 HAVING count(*) <> 1"""
+    assert system.sql(ended, run["id"]) == []
+    left = "SELECT count(*) FROM map_pack WHERE run_id = %s"
+    assert system.sql(left, run["id"]) == [(0,)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.system.running_system import System, TestTenant, start_system
-from tests.system.shapes import Steps, call
+from tests.system.shapes import call
 
 pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
@@ -121,6 +121,14 @@ def test_fail_fast_cancels_the_sibling_and_undoes_it_as_uncertain(
         ("slow", True, None),
         ("a", False, "a"),
     ]
+
+
+def test_an_undo_gets_a_large_output_whole(tenant: TestTenant, notes: Path) -> None:
+    undo = {"handler": "test.undo", "args": {"file": str(notes), "given": "${{ len(output) }}"}}
+    echo = call("a", "echo", args={"value": "${{ 'x' * 20_000 }}"}, undo=undo)
+    tenant.publish("large", [echo, call("b", "fail", "a")])
+    assert tenant.run("large")["undo"]["state"] == "succeeded"
+    assert [line["given"] for line in noted(notes)] == [20_000]
 
 
 def test_independent_undos_run_side_by_side(tenant: TestTenant, notes: Path) -> None:
@@ -351,30 +359,6 @@ def test_a_fallback_under_one_failed_saves_the_run_and_undoes_nothing(
     assert (run["state"], run["undo"], undone(notes)) == ("succeeded", None, [])
     assert (steps["pay_card"]["state"], steps["pay_card"]["handled"]) == ("failed", True)
     assert (steps["notify"]["state"], steps["notify"]["reason"]) == ("skipped", "trigger_rule")
-
-
-APPROVAL: Steps = [
-    call("check", "echo", args={"value": "${{ input.amount }}"}),
-    call("auto", "echo", args={"value": "auto"}, **{"if": "${{ steps.check.output <= 1000 }}"}),
-    call("manager", "echo", args={"value": "manager"},
-         **{"if": "${{ 1000 < steps.check.output <= 5000 }}"}),
-    call("director", "echo", args={"value": "director"}, **{"if": "${{ steps.check.output > 5000 }}"}),
-    call("fulfil", "noop", "auto", "manager", "director", trigger_rule="one_success"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("amount", "by"),
-    [(500, "auto"), (1000, "auto"), (1001, "manager"), (3000, "manager"), (5000, "manager"),
-     (5001, "director"), (8000, "director")],
-)  # fmt: skip
-def test_conditional_approval_and_its_boundaries(tenant: TestTenant, amount: int, by: str) -> None:
-    tenant.publish("approval", APPROVAL)
-    run = tenant.run("approval", {"amount": amount})
-    states = {name: step["state"] for name, step in tenant.steps(run["id"]).items()}
-    assert run["state"] == "succeeded"
-    assert {n for n in ("auto", "manager", "director") if states[n] == "succeeded"} == {by}
-    assert states["fulfil"] == "succeeded"
 
 
 @pytest.fixture(scope="module")

@@ -108,10 +108,18 @@ class Linker:
             children=tuple(children),
             needs=tuple(self.ordinals[name] for name in needed if name in names),
             needs_input=any("input" in template.roots for template in first),
+            batch_needs=self._batch_needs(step, names),
+            batch_needs_input=step.map is not None and "input" in step.args.roots,
             secrets=frozenset(name for template in first for name in template.secrets),
             compensate=self._called(step.compensate),
             undo=self._called(step.undo),
         )
+
+    def _batch_needs(self, step: Step, names: tuple[str, ...]) -> tuple[int, ...]:
+        """What a batch of the map needs: its items come with it, `over` is not asked again."""
+        if step.map is None:
+            return ()
+        return tuple(self.ordinals[name] for name in step.args.places if name in names)
 
     def _called(self, call: Call | None) -> Call | None:
         if call is None:

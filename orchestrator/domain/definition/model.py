@@ -110,7 +110,8 @@ class Step:
     default; `timeout_given` says whether the step itself names one (a signal's wait is limited only
     then).  `needs` are the steps to which an expression that is evaluated before the step runs
     refers (`if`, `args`, a map's `over`, `cache.key`), `needs_input` whether one of those refers to
-    the input, `secrets` which secrets those name.
+    the input, `secrets` which secrets those name; `batch_needs` and `batch_needs_input` are the same
+    for a map's `args` alone, which are evaluated for each batch.
     `document` is what the user wrote for it.
     """
 
@@ -142,6 +143,8 @@ class Step:
     repeat: RepeatSpec | None
     needs: tuple[int, ...]
     needs_input: bool
+    batch_needs: tuple[int, ...]
+    batch_needs_input: bool
     secrets: frozenset[str]
     document: dict[str, object]
 

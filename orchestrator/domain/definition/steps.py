@@ -113,6 +113,8 @@ def read_step(reader: Reader, value: object, ordinal: int, world: World, own: st
         repeat=policies.read_repeat(reader, raw, place),
         needs=(),
         needs_input=False,
+        batch_needs=(),
+        batch_needs_input=False,
         secrets=frozenset(),
         document=dict(raw),
     )

@@ -8,10 +8,11 @@ _OF_STEPS = (
     "workflow",
     "signal",
     "sleep",
-    "map",
     "repeat",
 )
 _OF_WORKFLOWS = ("concurrency",)
+_BESIDE_MAP = ("workflow", "compensate", "repeat")
+"""What a map may not have: child runs per item, what would make it pass over its items again."""
 
 
 def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:
@@ -22,6 +23,14 @@ def unsupported(document: Mapping[str, object]) -> Iterator[Problem]:
         for ordinal, step in enumerate(steps):
             if isinstance(step, dict):
                 yield from _found(step, pointer("steps", ordinal), _OF_STEPS)
+                yield from _beside_map(step, pointer("steps", ordinal))
+
+
+def _beside_map(step: Mapping[str, object], place: str) -> Iterator[Problem]:
+    for key in _BESIDE_MAP if "map" in step else ():
+        if key in step:
+            message = f"a map with {key} is not supported yet"
+            yield Problem(f"{place}/map", message, "not_supported_yet")
 
 
 def _found(raw: Mapping[str, object], place: str, keys: Sequence[str]) -> Iterator[Problem]:

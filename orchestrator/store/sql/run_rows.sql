@@ -11,8 +11,8 @@ SELECT r.id, w.name, v.version, r.version_id, r.state, {payloads}, r.error, r.la
   JOIN workflow_version v ON v.id = r.version_id
   LEFT JOIN LATERAL (
       SELECT count(*) FILTER (WHERE s.state = 'ready') AS ready,
-             count(*) FILTER (WHERE s.state = 'running') AS running,
-             count(*) FILTER (WHERE s.state = 'waiting') AS waiting
+             count(*) FILTER (WHERE s.state = 'running' OR s.wait_reason = 'map') AS running,
+             count(*) FILTER (WHERE s.state = 'waiting' AND s.wait_reason IS DISTINCT FROM 'map') AS waiting
         FROM step_run s
        WHERE r.finished_at IS NULL AND s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.batch = 0
          AND s.state IN ('ready', 'running', 'waiting')) c ON true

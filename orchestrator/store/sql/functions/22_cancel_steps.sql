@@ -2,12 +2,15 @@
 -- Undos (batch -2) are not steps that could be cancelled.  A step that waits for its compensation has
 -- failed: it ends so when its compensation, cancelled here if it has not started, has ended.
 -- Guard:   under the tenants' mutexes.
+-- A map's own row (it waits for its batches) is left to engine_map_cut: batches of it may still run.
+-- Returns: the steps (batch 0) that ended, for engine_propagate.
 CREATE OR REPLACE FUNCTION engine_cancel_steps(
     p_tenants int[], p_runs uuid[], p_always boolean, p_actor text, p_now timestamptz,
     OUT o_tenants int[], OUT o_runs uuid[], OUT o_versions bigint[], OUT o_ordinals int[], OUT o_states text[]
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
+    m record;
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
@@ -23,7 +26,7 @@ BEGIN
                WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id
                  AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
                  AND (p_always OR s.rule <> 'always')
-                 AND s.batch <> -2 AND s.wait_reason IS DISTINCT FROM 'compensate'
+                 AND s.batch <> -2 AND coalesce(s.wait_reason, '') NOT IN ('compensate', 'map')
               OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now,
@@ -62,6 +65,15 @@ BEGIN
       FROM done d;
     IF c_runs IS NOT NULL THEN
         PERFORM engine_compensated(c_tenants, c_runs, c_ordinals, p_now);
+    END IF;
+
+    SELECT * INTO m FROM engine_map_cut(p_tenants, p_runs, p_always, p_actor, p_now);
+    IF m.o_runs IS NOT NULL THEN
+        o_tenants := o_tenants || m.o_tenants;
+        o_runs := o_runs || m.o_runs;
+        o_versions := o_versions || m.o_versions;
+        o_ordinals := o_ordinals || m.o_ordinals;
+        o_states := o_states || m.o_states;
     END IF;
 END
 $$;

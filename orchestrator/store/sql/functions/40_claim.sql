@@ -317,7 +317,10 @@ BEGIN
           FROM mine m
           JOIN of r ON r.id = m.run_id
           CROSS JOIN LATERAL (
-              SELECT o.needs, o.needs_input FROM version_step o
+              -- a map's batch comes with its items: `over` is not asked again
+              SELECT CASE WHEN m.batch > 0 THEN o.batch_needs ELSE o.needs END AS needs,
+                     CASE WHEN m.batch > 0 THEN o.batch_needs_input ELSE o.needs_input END AS needs_input
+                FROM version_step o
                WHERE o.version_id = m.version_id AND o.ordinal = m.ordinal OFFSET 0) v
           LEFT JOIN LATERAL (
               -- a compensation (-1) or undo (-2) needs its own step besides: of a compensation its

@@ -28,6 +28,10 @@ DECLARE
     u_tenants int[];
     u_runs uuid[];
     v_places int[];
+    m_tenants int[];
+    m_runs uuid[];
+    m_ordinals int[];
+    m_batches int[];
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
@@ -73,7 +77,9 @@ BEGIN
             losses = s.losses + j.lost::int,
             output = CASE WHEN j.state = 'succeeded' THEN j.output END,
             error = CASE WHEN j.state IN ('waiting', 'ready') AND (j.lost OR j.error IS NULL) THEN s.error ELSE j.error END,
-            args = CASE WHEN j.state = 'waiting' THEN coalesce(s.args, j.args) END,
+            -- a map's rows keep theirs for as long as they are to run: nothing else has the items
+            args = CASE WHEN j.state = 'waiting' OR j.state = 'ready' AND (s.batch > 0 OR s.batch = -3)
+                        THEN coalesce(j.args, s.args) END,
             -- of a compensation that ended well: what it answered
             reason = CASE WHEN j.state = 'skipped' OR s.batch = -1 AND j.state = 'succeeded' THEN j.reason END,
             handled = j.handled OR j.lost AND j.state = 'succeeded',
@@ -135,9 +141,14 @@ BEGIN
            array_agg(d.batch) FILTER (WHERE d.state NOT IN ('waiting', 'ready') AND d.batch IN (-1, -2)),
            array_agg(d.tenant_id) FILTER (WHERE d.limited AND NOT d.held),
            array_agg(d.run_id) FILTER (WHERE d.limited AND NOT d.held),
-           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL AND NOT d.held)
+           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL AND NOT d.held),
+           array_agg(d.tenant_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.run_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.ordinal) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3)
       INTO v_taken, v_limited, v_back, d_tenants, d_runs, d_versions, d_ordinals, d_states,
-           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs, v_places
+           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs, v_places,
+           m_tenants, m_runs, m_ordinals, m_batches
       FROM done d;
 
     IF v_places IS NOT NULL THEN
@@ -151,6 +162,10 @@ BEGIN
           FROM (SELECT x, count(*) AS n FROM unnest(u_runs) AS x GROUP BY x) g
           CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM run o WHERE o.id = g.x OFFSET 0) o
          WHERE r.ctid = o.tid;
+    END IF;
+    -- maps first: what propagates may close their runs, and then counts what they have in flight
+    IF m_runs IS NOT NULL THEN
+        PERFORM engine_map_ended(m_tenants, m_runs, m_ordinals, m_batches, v_now);
     END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);

@@ -1,8 +1,9 @@
--- Purpose: write what Python decided of control work: a condition (run or skip), a run's output.
+-- Purpose: write what Python decided of control work: a condition (run or skip), what a map goes over,
+--          a run's output.
 -- Guard:   takes the tenants' mutexes; counts only where the control row has the same epoch.
 -- Input:   parallel arrays.  verdict: ready, skipped, failed (of a condition); cache (the key of its
---          output is known: see engine_cache_ask); output, error (of a run).
---          `value`: the reason, the error's JSON, or the output's JSON.
+--          output is known: see engine_cache_ask); map; output, error (of a run).
+--          `value`: the reason, the error's JSON, the map's (engine_map_begin), or the output's.
 CREATE OR REPLACE FUNCTION engine_decide(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     p_verdicts text[], p_values text[], p_fallbacks text[]
@@ -20,6 +21,11 @@ DECLARE
     o_runs uuid[];
     o_outputs text[];
     o_errors text[];
+    m_tenants int[];
+    m_runs uuid[];
+    m_versions bigint[];
+    m_ordinals int[];
+    m_values text[];
 BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
@@ -46,15 +52,16 @@ BEGIN
     ), done AS (
         UPDATE step_run s SET
             state = CASE WHEN t.verdict = 'cached' OR t.verdict = 'failed' AND t.fallback IS NOT NULL THEN 'succeeded'
-                         WHEN t.verdict = 'begin' THEN 'ready' ELSE t.verdict END,
+                         WHEN t.verdict = 'begin' THEN 'ready' WHEN t.verdict = 'map' THEN 'waiting' ELSE t.verdict END,
             parked = CASE WHEN t.verdict = 'begin' THEN 'control' END,
+            started_at = CASE WHEN t.verdict = 'map' THEN v_now ELSE s.started_at END,
             rank = v_us - s.priority * 60000000::bigint,
             reason = CASE WHEN t.verdict = 'skipped' THEN t.value WHEN t.verdict = 'cached' THEN 'cached' END,
-            wait_reason = CASE WHEN t.verdict = 'waiting' THEN t.value END,
+            wait_reason = CASE WHEN t.verdict = 'waiting' THEN t.value WHEN t.verdict = 'map' THEN 'map' END,
             error = CASE WHEN t.verdict = 'failed' THEN t.value END,
             output = CASE WHEN t.verdict = 'failed' THEN t.fallback WHEN t.verdict = 'cached' THEN t.value END,
             handled = t.verdict = 'failed' AND t.fallback IS NOT NULL,
-            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'begin', 'waiting') THEN v_now END
+            finished_at = CASE WHEN t.verdict NOT IN ('ready', 'begin', 'waiting', 'map') THEN v_now END
           FROM taken t
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
@@ -63,7 +70,8 @@ BEGIN
                  AND coalesce(o.state, '') = 'ready' AND coalesce(o.parked, '') = 'control'
               OFFSET 0) o
          WHERE s.ctid = o.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.parked, s.reason, s.wait_reason, s.error
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.parked, s.reason, s.wait_reason, s.error,
+                  t.verdict, t.value
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal), v_now,
@@ -71,10 +79,10 @@ BEGIN
                CASE WHEN d.state = 'succeeded' AND d.reason = 'cached' THEN '{"cached":true}'
                     ELSE coalesce(d.error, json_build_object('reason', coalesce(d.wait_reason, d.reason))::text) END
           FROM done d
-         WHERE d.state <> 'ready'
+         WHERE d.state <> 'ready' AND d.verdict <> 'map'
     ), load AS (
         UPDATE tenant_load l SET
-            seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state <> 'ready'), 0),
+            seq = l.seq + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state <> 'ready' AND d.verdict <> 'map'), 0),
             ready_count = l.ready_count + coalesce((SELECT count(*) FROM done d WHERE d.tenant_id = l.tenant_id AND d.state = 'ready' AND d.parked IS NULL), 0),
             control_count = l.control_count - g.n
           FROM (SELECT tenant_id, count(*) AS n FROM taken GROUP BY tenant_id) g
@@ -89,15 +97,27 @@ BEGIN
            array_agg(x.tenant_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.run_id) FILTER (WHERE x.state = 'output'),
            array_agg(x.output) FILTER (WHERE x.state = 'output'),
-           array_agg(x.error) FILTER (WHERE x.state = 'output')
-      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states, o_tenants, o_runs, o_outputs, o_errors
-      FROM (SELECT d.tenant_id, d.run_id, d.version_id, d.ordinal, d.state, NULL::text AS output, NULL::text AS error
+           array_agg(x.error) FILTER (WHERE x.state = 'output'),
+           array_agg(x.tenant_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.run_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.version_id) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.ordinal) FILTER (WHERE x.map IS NOT NULL),
+           array_agg(x.map) FILTER (WHERE x.map IS NOT NULL)
+      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states, o_tenants, o_runs, o_outputs, o_errors,
+           m_tenants, m_runs, m_versions, m_ordinals, m_values
+      FROM (SELECT d.tenant_id, d.run_id, d.version_id, d.ordinal, d.state, NULL::text AS output, NULL::text AS error,
+                   CASE WHEN d.verdict = 'map' THEN d.value END AS map
               FROM done d
             UNION ALL
             SELECT t.tenant_id, t.run_id, NULL, t.ordinal, 'output',
-                   CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END
+                   CASE WHEN t.verdict = 'output' THEN t.value END, CASE WHEN t.verdict = 'error' THEN t.value END,
+                   NULL
               FROM taken t WHERE t.ordinal = -1) x;
 
+    -- maps first: what propagates may close their runs, and must find them begun
+    IF m_runs IS NOT NULL THEN
+        PERFORM engine_map_begin(m_tenants, m_runs, m_versions, m_ordinals, m_values, v_now);
+    END IF;
     IF 'begin' = ANY (p_verdicts) THEN
         PERFORM engine_cache_begin(p_tenants, p_runs, p_ordinals, p_batches, p_verdicts, v_now);
     END IF;

@@ -20,6 +20,10 @@ DECLARE
     h_ordinals int[];
     h_batches int[];
     v_places int[];
+    m_tenants int[];
+    m_runs uuid[];
+    m_ordinals int[];
+    m_batches int[];
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
@@ -54,7 +58,7 @@ BEGIN
         SELECT s.ctid AS tid, s.started_at, s.losses + 1 AS losses, v.fallback,
                CASE WHEN r.closing IS NOT NULL AND s.rule <> 'always' THEN 'cancelled'
                     WHEN s.losses + 1 < 3 THEN 'ready'
-                    WHEN v.fallback IS NOT NULL THEN 'succeeded'
+                    WHEN v.fallback IS NOT NULL AND s.batch = 0 THEN 'succeeded'
                     ELSE 'failed' END AS state
           FROM step_run s
           CROSS JOIN LATERAL (SELECT r.closing FROM run r WHERE r.id = s.run_id OFFSET 0) r
@@ -107,9 +111,14 @@ BEGIN
            array_agg(d.batch) FILTER (WHERE d.state <> 'ready' AND d.batch IN (-1, -2)),
            array_agg(d.tenant_id) FILTER (WHERE d.limited),
            array_agg(d.run_id) FILTER (WHERE d.limited),
-           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL)
+           array_agg(d.pool_id) FILTER (WHERE d.pool_id IS NOT NULL),
+           array_agg(d.tenant_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.run_id) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.ordinal) FILTER (WHERE d.batch > 0 OR d.batch = -3),
+           array_agg(d.batch) FILTER (WHERE d.batch > 0 OR d.batch = -3)
       INTO lost, wake, d_tenants, d_runs, d_versions, d_ordinals, d_states,
-           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs, v_places
+           c_tenants, c_runs, c_ordinals, c_batches, u_tenants, u_runs, v_places,
+           m_tenants, m_runs, m_ordinals, m_batches
       FROM done d;
 
     IF v_places IS NOT NULL THEN
@@ -123,6 +132,10 @@ BEGIN
           FROM (SELECT x, count(*) AS n FROM unnest(u_runs) AS x GROUP BY x) g
           CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM run o WHERE o.id = g.x OFFSET 0) o
          WHERE r.ctid = o.tid;
+    END IF;
+    -- maps first: what propagates may close their runs, and then counts what they have in flight
+    IF m_runs IS NOT NULL THEN
+        PERFORM engine_map_ended(m_tenants, m_runs, m_ordinals, m_batches, v_now);
     END IF;
     IF d_runs IS NOT NULL THEN
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, v_now);

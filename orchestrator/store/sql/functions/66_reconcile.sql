@@ -25,6 +25,7 @@ BEGIN
         UPDATE tenant_load SET in_use = v_in_use, ready_count = v_ready, control_count = v_control
          WHERE tenant_id = p_tenant;
     END IF;
+    v_runs := v_runs + engine_reconcile_maps(p_tenant);
     RETURN v_runs + (v_in_use <> v_load.in_use)::int + (v_ready <> v_load.ready_count)::int
          + (v_control <> v_load.control_count)::int;
 END

@@ -22,6 +22,10 @@ BEGIN
      WHERE h.run_id = d.run_id AND h.tenant_id = d.tenant_id;
     DELETE FROM step_run s USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id;
+    DELETE FROM map_state m USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE m.tenant_id = d.tenant_id AND m.run_id = d.run_id;
+    DELETE FROM map_pack p USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE p.tenant_id = d.tenant_id AND p.run_id = d.run_id;
     DELETE FROM idempotency_key k USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE k.tenant_id = d.tenant_id AND k.run_id = d.run_id;
     DELETE FROM run r USING unnest(v_runs) AS d (run_id) WHERE r.id = d.run_id;
