@@ -193,7 +193,7 @@ def test_batches_of_a_map_take_places(tenant: TestTenant) -> None:
     def ended() -> bool:
         nonlocal seen
         seen = max(seen, use(tenant, "p")["in_use"])
-        return tenant.http.get(f"/runs/{run}").json()["state"] == "succeeded"
+        return bool(tenant.http.get(f"/runs/{run}").json()["state"] == "succeeded")
 
     tenant.system.until(ended, 30)
     assert seen == 2
