@@ -17,7 +17,6 @@ from orchestrator.conf import Conf
 from orchestrator.domain.retries import error_names
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.invoke import Reported, set_aside
-from orchestrator.executor.plans import StepPlan
 from orchestrator.store import Connection, breakers
 from orchestrator.store.work import Claimed, Completion
 
@@ -49,16 +48,14 @@ class Breakers:
         self._trials: set[tuple[object, ...]] = set()
         self._news: list[News] = []
 
-    def held(
-        self, connection: Connection, step: StepPlan, claimed: Claimed, args: Mapping[str, object]
-    ) -> Completion | None:
-        """What becomes of a claim whose host is held off; None: it may run."""
-        if step.step.handler != HANDLER:
+    def held(self, connection: Connection, flight: Flight) -> Completion | None:
+        """What becomes of a flight whose host is held off; None: it may start."""
+        if flight.plan.step.handler != HANDLER:
             return None
-        wait_s = self.wait_s(connection, claimed, args)
+        wait_s = self.wait_s(connection, flight.claimed, flight.args)
         if not wait_s:
             return None
-        return set_aside(claimed, args, reason="breaker", delay_s=wait_s)
+        return set_aside(flight.claimed, flight.args, reason="breaker", delay_s=wait_s)
 
     def wait_s(self, connection: Connection, claimed: Claimed, args: Mapping[str, object]) -> float:
         """Seconds that this call must wait for its host; 0: it may go."""

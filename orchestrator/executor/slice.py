@@ -326,7 +326,7 @@ class Slice:
             except invoke.Fault as fault:
                 self.completions.append(self._conclude(flight, fault))
                 continue
-            if held := self._held(step, flight):
+            if held := self.child.breakers.held(self.child.connection(), flight):
                 self.completions.append(held)
                 continue
             self.flights[flight] = None
@@ -338,9 +338,6 @@ class Slice:
                 self.child.threads.start(flight)
         if coroutines:
             self.child.loop.start(coroutines)
-
-    def _held(self, step: StepPlan, flight: Flight) -> Completion | None:
-        return self.child.breakers.held(self.child.connection(), step, flight.claimed, flight.args)
 
     def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
         stop = Stop()

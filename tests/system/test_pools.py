@@ -183,6 +183,23 @@ def test_kill_9_of_a_worker_that_holds_places(system: System) -> None:
     sound(system)
 
 
+def test_batches_of_a_map_take_places(tenant: TestTenant) -> None:
+    pool(tenant, "p", 2)
+    each = {"over": "${{ input.items }}", "max_in_flight": 8, "batch_size": 1}
+    tenant.publish("m", [call("m", "sleep", args={"ms": "${{ item }}"}, pool="p", map=each)])
+    run = tenant.submit("m", {"items": [30] * 12})["id"]
+    seen = 0
+
+    def ended() -> bool:
+        nonlocal seen
+        seen = max(seen, use(tenant, "p")["in_use"])
+        return bool(tenant.http.get(f"/runs/{run}").json()["state"] == "succeeded")
+
+    tenant.system.until(ended, 30)
+    assert seen == 2
+    assert use(tenant, "p")["in_use"] == 0
+
+
 def test_an_unknown_pool_is_a_publishing_error(tenant: TestTenant) -> None:
     steps = [call("a", "noop"), call("b", "noop", pool="nowhere")]
     answer = tenant.http.put("/workflows/w", json={"steps": steps})
