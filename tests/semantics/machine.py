@@ -132,7 +132,8 @@ class Semantics:
         going = [run for run in self.runs.values() if run.state != "paused"]
         steps = [step for run in going for step in run.steps]
         calls = [call for step in steps for call in (step.compensation, step.undoing) if call]
-        ready = [one for one in (*steps, *calls) if one.state == "ready"]
+        every: list[model.Step | model.Call] = [*steps, *calls]
+        ready = [one for one in every if one.state == "ready"]
         calm = [one for one in ready if not one.suspect]
         claims = self.engine.claim(want, alone=not self.flights)
         expected = min(want, len(calm)) or (min(1, len(ready)) if not self.flights else 0)
