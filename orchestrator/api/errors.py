@@ -16,7 +16,6 @@ from tenants.errors import TenantsError
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-UNSUPPORTED = "not_supported_yet"
 AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "errors"})
 
@@ -34,8 +33,6 @@ def details(error: MillraceError | TenantsError) -> dict[str, object]:
     }
     if isinstance(error, Invalid):
         found["errors"] = [_finding(problem) for problem in error.problems]
-        if error.problems and all(problem.code == UNSUPPORTED for problem in error.problems):
-            found["code"] = UNSUPPORTED
     return found
 
 

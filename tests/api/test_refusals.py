@@ -88,16 +88,6 @@ DEFINITIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
         },
     ),
 }
-UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
-    "map": (
-        {
-            "handler": "core.echo",
-            "map": {"over": "${{ input.x }}"},
-            "compensate": {"handler": "core.echo"},
-        },
-        "/steps/0/map",
-    ),
-}
 SUBMISSIONS: dict[str, tuple[object, set[tuple[str, str]]]] = {
     "no object": ([1], {("", "wrong_type")}),
     "null": (None, {("", "wrong_type")}),
@@ -210,15 +200,6 @@ def test_did_you_mean(api: Api) -> None:
 @pytest.mark.parametrize("name", ["Upper", "-x", "x" * 64, "a%20b"])
 def test_bad_name_of_a_workflow(api: Api, name: str) -> None:
     assert api.put(f"/workflows/{name}", ECHO).findings == {("/name", "bad_name")}
-
-
-@pytest.mark.parametrize("kind", UNSUPPORTED)
-def test_not_supported_yet(api: Api, tenant: Tenant, kind: str) -> None:
-    step, path = UNSUPPORTED[kind]
-    answer = api.put("/workflows/w", {"steps": [{"name": "a", **step}]})
-    assert (answer.status, answer.code) == (422, "not_supported_yet"), answer.text
-    assert answer.findings == {(path, "not_supported_yet")}
-    nothing_published(tenant)
 
 
 @pytest.mark.parametrize("kind", SUBMISSIONS)

@@ -17,7 +17,6 @@ from orchestrator.api import root
 from orchestrator.conf import PREFIX, Conf
 from orchestrator.domain.definition import parse_definition, policies, steps
 from orchestrator.domain.definition.parse import TOP_KEYS
-from orchestrator.domain.definition.unsupported import unsupported
 from orchestrator.domain.errors import MillraceError
 from orchestrator.domain.statuses import TriggerRule
 from orchestrator.handlers import registry
@@ -177,11 +176,6 @@ def test_every_route_stands_there() -> None:
 def test_every_key_of_a_definition_stands_there() -> None:
     keys = {*TOP_KEYS, *steps.STEP_KEYS, *policies._RETRY_KEYS, *TriggerRule}
     assert missing("workflows.md", set(map(str, keys))) == []
-    everything = {**dict.fromkeys(TOP_KEYS), "steps": [dict.fromkeys(steps.STEP_KEYS)]}
-    refused = {problem.path.rpartition("/")[2] for problem in unsupported(everything)}
-    later = reading.text("workflows.md").partition("## Not supported yet")[2]
-    assert refused
-    assert {key for key in refused if f"`{key}`" not in later} == set()
 
 
 def test_every_built_in_handler_stands_there() -> None:

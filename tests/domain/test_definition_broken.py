@@ -18,12 +18,8 @@ def problems(document: object, **options: Any) -> list[Problem]:
 
 
 def found(document: object, **options: Any) -> list[tuple[str, str]]:
-    """Code and path of every problem but that a feature is not supported yet."""
-    return [
-        (problem.code, problem.path)
-        for problem in problems(document, **options)
-        if problem.code != "not_supported_yet"
-    ]
+    """Code and path of every problem."""
+    return [(problem.code, problem.path) for problem in problems(document, **options)]
 
 
 def _id(value: object) -> str:
@@ -175,11 +171,10 @@ def test_the_number_of_steps_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("more", "code", "path"),
     [
-        ({"compensate": {"handler": "h"}}, "not_supported_yet", "/steps/0/map"),
         ({"repeat": {"until": "${{ output }}", "max": 2}}, "out_of_place", "/steps/0/repeat"),
         ({"workflow": "x", "handler": None}, "out_of_place", "/steps/0/map"),
     ],
-    ids=["compensate", "repeat", "workflow"],
+    ids=["repeat", "workflow"],
 )
 def test_a_map_beside_what_it_cannot_have_is_refused(
     more: dict[str, object], code: str, path: str

@@ -18,7 +18,6 @@ from orchestrator.domain.definition.model import (
 )
 from orchestrator.domain.definition.reader import Raw, Reader
 from orchestrator.domain.definition.steps import World, read_step
-from orchestrator.domain.definition.unsupported import unsupported
 from orchestrator.domain.errors import InvalidDefinition, Problem
 from orchestrator.domain.schemas import BadSchema, compile_schema
 
@@ -66,9 +65,8 @@ def parse_definition(
     # Asked thrice per step, of which many may share a handler.
     known = None if handlers is None else cache(handlers)
     definition = _read(reader, raw, World(known, workflows, pools), max_steps)
-    problems = [*reader.problems, *unsupported(raw)]
-    if problems:
-        raise InvalidDefinition(problems=problems)
+    if reader.problems:
+        raise InvalidDefinition(problems=reader.problems)
     return definition
 
 
