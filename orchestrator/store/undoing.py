@@ -14,7 +14,7 @@ SELECT c.ordinal
   JOIN version_call c ON c.version_id = r.version_id AND c.batch = -2
   JOIN step_run s ON s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.ordinal = c.ordinal AND s.batch = 0
  WHERE r.tenant_id = %s::int AND r.id = %s::uuid
-   AND engine_undoable(s.state, s.handled, s.started_at IS NOT NULL, s.suspect, s.error)
+   AND engine_undoable(s.state, s.handled OR coalesce(s.reason, '') = 'cached', s.started_at IS NOT NULL, s.suspect, s.error)
  ORDER BY c.ordinal
 """
 

@@ -44,7 +44,9 @@ def test_while_it_is_compensated_a_step_has_not_ended(tenant: Tenant) -> None:
     assert json.loads((claim.outputs or [""])[0] or "")["message"] == "no"
     run.refresh_from_db()
     assert run.failed_count == 0
-    types = list(Event.objects.filter(run_id=run.pk, batch=0).values_list("type", flat=True))
+    types = list(
+        Event.objects.filter(run_id=run.pk, batch=0).order_by("seq").values_list("type", flat=True)
+    )
     assert types == ["step.ready", "step.running", "step.retrying", "step.waiting"]
     consistent(tenant)
     engine.complete(Completion(claim, "succeeded", 0, output="42", reason="continue"))

@@ -209,6 +209,21 @@ def test_on_request_a_succeeded_run_is_undone_once_and_stays_so(tenant: Tenant) 
     consistent(tenant)
 
 
+def test_an_output_that_came_from_the_cache_is_not_undone(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a")])
+    Engine().run_all()
+    steps = StepRun.objects.filter(run_id=run.pk)
+    steps.filter(ordinal=1).update(reason="cached")
+    undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    assert [row.ordinal for row in steps.filter(batch=UNDO, handler_id__isnull=False)] == [0]
+    other = start(tenant, [step("a")])
+    Engine().run_all()
+    StepRun.objects.filter(run_id=other.pk).update(reason="cached")
+    with pytest.raises(StateConflict):
+        undo_run(tenant=tenant, run_id=other.pk, actor=SYSTEM)
+    consistent(tenant)
+
+
 def test_a_run_that_was_taken_up_again_can_be_undone_anew(tenant: Tenant) -> None:
     run = start(tenant, [step("a"), step("b", "a", undo=None), step("c", "b")])
     engine = Engine()

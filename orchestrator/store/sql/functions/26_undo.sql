@@ -1,7 +1,8 @@
 -- Purpose: what a run's end means for the undo of one of its steps.
 -- Model:   orchestrator.domain.undo.is_undoable; a test compares the two.
 -- A step that succeeded is undone, and one that had begun and whose end is unknown: it was cut off or
--- its process died.  A handled failure is not.  `suspect`: its process died and it has not ended since.
+-- its process died.  A handled failure is not, nor an output that came from the cache: nothing was done.
+-- `suspect`: its process died and it has not ended since.
 CREATE OR REPLACE FUNCTION engine_undoable(
     p_state text, p_handled boolean, p_started boolean, p_suspect boolean, p_error text
 ) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -25,7 +26,7 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT 1 FROM step_run o
                WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = c.ordinal AND o.batch = 0
-                 AND engine_undoable(o.state, o.handled, o.started_at IS NOT NULL, o.suspect, o.error)
+                 AND engine_undoable(o.state, o.handled OR coalesce(o.reason, '') = 'cached', o.started_at IS NOT NULL, o.suspect, o.error)
               OFFSET 0) s);
 END
 $$;
@@ -77,7 +78,7 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT 1 FROM step_run o
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = c.ordinal AND o.batch = 0
-                 AND engine_undoable(o.state, o.handled, o.started_at IS NOT NULL, o.suspect, o.error)
+                 AND engine_undoable(o.state, o.handled OR coalesce(o.reason, '') = 'cached', o.started_at IS NOT NULL, o.suspect, o.error)
               OFFSET 0) s
     ), relevant AS (
         SELECT e.tenant_id, e.run_id, e.version_id, e.ordinal FROM eligible e
