@@ -153,8 +153,8 @@ async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     return first + second
 
 
-@handler("test.count")
-async def count(ctx: StepContext, *, fail_at: int = 0) -> dict[str, Any]:
+@handler("test.turns")
+async def turns(ctx: StepContext, *, fail_at: int = 0) -> dict[str, Any]:
     """Which repetition this is; fails once in the given one."""
     if ctx.repetition == fail_at and ctx.attempt == 1:
         raise ValueError("once")

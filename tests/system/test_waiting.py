@@ -183,7 +183,7 @@ def test_repeat_until_its_condition_holds(tenant: TestTenant) -> None:
         [
             call(
                 "a",
-                "count",
+                "turns",
                 args={"fail_at": 2},
                 repeat=repeat,
                 retry={"max_attempts": 2, "delay": 0},
@@ -207,13 +207,13 @@ def test_repeat_until_its_condition_holds(tenant: TestTenant) -> None:
 def test_repeat_fails_after_the_last_time(tenant: TestTenant, queue: str) -> None:
     repeat = {"until": "${{ output.time > 5 }}", "max": 3}
     tenant.publish(
-        "poll", [call("a", "count", repeat=repeat, queue=queue, retry={"max_attempts": 9})]
+        "poll", [call("a", "turns", repeat=repeat, queue=queue, retry={"max_attempts": 9})]
     )
     run = tenant.run("poll")
     assert run["state"] == "failed"
     assert (run["error"]["cause"]["code"], "3 times" in run["error"]["message"]) == ("error", True)
     wrong = {"until": "${{ output.nothing }}", "max": 3}
-    tenant.publish("poll", [call("a", "count", repeat=wrong, queue=queue)])
+    tenant.publish("poll", [call("a", "turns", repeat=wrong, queue=queue)])
     assert tenant.run("poll")["error"]["cause"]["code"] == "expression"
 
 
