@@ -20,6 +20,11 @@ from uuid_utils.compat import uuid7
 from orchestrator import dispatch
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.calendar import Cron, Due, Every, Missed, Timing, look
+from orchestrator.domain.concurrency import concurrency_key
+from orchestrator.domain.definition.model import ConcurrencySpec
+from orchestrator.domain.definition.policies import read_concurrency
+from orchestrator.domain.definition.reader import Reader
+from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.overlap import MOST_QUEUED, Decision, Overlap, decide, room
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.domain.times import format_time
@@ -35,9 +40,10 @@ AT_ONCE = 50
 BUSY_S = 0.5
 SOONEST_S, LATEST_S = 0.25, 5.0
 """How soon a schedule with times that wait is looked at again: the longer its runs take, the later."""
-MOST_SCHEMAS = 256
+MOST_FACTS = 256
 PASSING = ("tenant_suspended", "workflow_paused")
 """What ends by itself being lifted: times that wait go on waiting."""
+TAKEN = "As many runs with its concurrency key run as its workflow takes, and it says `reject`."
 BLOCKED = {
     "tenant_suspended": "The tenant is suspended.",
     "workflow_paused": "The workflow is paused.",
@@ -74,11 +80,19 @@ def timing_of(
     return Every(interval, anchor_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a version asks of its runs: their input's schema, and its key of concurrency."""
+
+    validator: Validator | None
+    concurrency: ConcurrencySpec | None
+
+
 class Firing:
-    """Looks at what is due; what it keeps between looks are compiled schemas."""
+    """Looks at what is due; what it keeps between looks are facts of versions."""
 
     def __init__(self) -> None:
-        self._validators: OrderedDict[int, Validator | Exception | None] = OrderedDict()
+        self._facts: OrderedDict[int, Facts | Exception] = OrderedDict()
 
     def __call__(self, connection: Connection) -> int:
         """One look at all tenants in turn; answers how many times were decided."""
@@ -95,7 +109,7 @@ class Firing:
         """Carry out what is due of a tenant, at most so many schedules; answers how many times were
         decided.  Raises psycopg.OperationalError where the database is away."""
         rows = schedules.due_schedules(connection, tenant_id=tenant_id, limit=AT_ONCE)
-        self._read_schemas(connection, rows)
+        self._read_facts(connection, rows)
         plans = []
         for row in rows:
             try:
@@ -133,34 +147,30 @@ class Firing:
     def _blocked(self, row: DueSchedule) -> tuple[str, str, str] | None:
         if row.blocked is not None:
             return "skipped", row.blocked, BLOCKED[row.blocked]
-        validator = self._validators[row.version_id]
-        if validator is None:
+        facts = self._facts[row.version_id]
+        if isinstance(facts, Exception):
+            raise facts
+        if facts.validator is None:
             return None
-        if isinstance(validator, Exception):
-            raise validator
-        problems = validator.problems(jsonvalue.decode(row.input), "/input")
+        problems = facts.validator.problems(jsonvalue.decode(row.input), "/input")
         if not problems:
             return None
         told = "; ".join(f"{one.path}: {one.message}" for one in problems[:3])
         return "failed", "invalid_input", told[:1000]
 
-    def _read_schemas(self, connection: Connection, rows: Sequence[DueSchedule]) -> None:
+    def _read_facts(self, connection: Connection, rows: Sequence[DueSchedule]) -> None:
         wanted = {row.version_id for row in rows}
-        missing = [number for number in wanted if number not in self._validators]
+        missing = [number for number in wanted if number not in self._facts]
         if missing:
             for number, text in schedules.documents(connection, missing).items():
-                document = jsonvalue.decode(text)
-                schema = document.get("input_schema") if isinstance(document, dict) else None
                 try:
-                    known = compile_schema(schema) if isinstance(schema, dict) and schema else None
+                    self._facts[number] = read_facts(text)
                 except Exception as error:
-                    self._validators[number] = error
-                else:
-                    self._validators[number] = known
+                    self._facts[number] = error
         for number in wanted:
-            self._validators.move_to_end(number)
-        while len(self._validators) > max(MOST_SCHEMAS, len(wanted)):
-            self._validators.popitem(last=False)
+            self._facts.move_to_end(number)
+        while len(self._facts) > max(MOST_FACTS, len(wanted)):
+            self._facts.popitem(last=False)
 
     def _carry_out(self, connection: Connection, tenant_id: int, plans: Sequence[Plan]) -> int:
         """The transaction: decide, write down, submit."""
@@ -184,17 +194,22 @@ class Firing:
             }
             fires = [fire for one in settled.values() for fire in one.fires]
             decided = schedules.record_fires(connection, tenant_id=tenant_id, fires=fires)
-            runs = [
-                new_run(mine[fire.schedule_id].row, fire)
-                for fire in fires
-                if fire.run_id is not None and (fire.schedule_id, fire.nominal_at) in decided
-            ]
+            runs = self._runs(
+                connection,
+                [
+                    (mine[fire.schedule_id].row, fire)
+                    for fire in fires
+                    if fire.run_id is not None and (fire.schedule_id, fire.nominal_at) in decided
+                ],
+            )
             cancel = {run_id for one in settled.values() for run_id in one.cancel}
             known = {run.run_id for runs in active.values() for run in runs}
             close(connection, tenant_id, cancel & known)
             if runs:
                 made = submit(connection, tenant_id=tenant_id, runs=runs, actor=ACTOR)
                 wake = made.wake
+                taken = [result.run_id for result in made.results if result.held == "reject"]
+                schedules.refuse(connection, run_ids=taken, reason="concurrency", detail=TAKEN)
             close(connection, tenant_id, cancel - known)
             schedules.move_on(
                 connection,
@@ -205,6 +220,24 @@ class Firing:
             )
         dispatch.wake(wake)
         return len(decided)
+
+    def _runs(
+        self, connection: Connection, starting: Sequence[tuple[DueSchedule, Fire]]
+    ) -> list[NewRun]:
+        """The runs of these times; one whose key of concurrency has no value is none."""
+        runs = []
+        for row, fire in starting:
+            facts = self._facts[row.version_id]
+            assert isinstance(facts, Facts)
+            try:
+                runs.append(new_run(row, fire, facts.concurrency))
+            except (ExpressionFailed, jsonvalue.NotJson) as error:
+                told = f"/input: the workflow's concurrency.key cannot be evaluated for it: {error}"
+                assert fire.run_id is not None
+                schedules.refuse(
+                    connection, run_ids=[fire.run_id], reason="invalid_input", detail=told[:1000]
+                )
+        return runs
 
     def _alone(self, connection: Connection, tenant_id: int, plan: Plan) -> int:
         """One schedule by itself; what goes wrong is written down, and the schedule moves on."""
@@ -297,20 +330,41 @@ def _still(running: int) -> str:
     return f"{went} not ended."
 
 
-def new_run(row: DueSchedule, fire: Fire) -> NewRun:
-    """The run of a time; its labels say which schedule's and which time's it is."""
+def read_facts(text: str) -> Facts:
+    """The facts of a version with this document."""
+    document = jsonvalue.decode(text)
+    assert isinstance(document, dict)
+    schema = document.get("input_schema")
+    validator = compile_schema(schema) if isinstance(schema, dict) and schema else None
+    return Facts(validator, read_concurrency(Reader(), document))
+
+
+def new_run(row: DueSchedule, fire: Fire, spec: ConcurrencySpec | None) -> NewRun:
+    """The run of a time; its labels say which schedule's and which time's it is.
+
+    Raises ExpressionFailed, NotJson: its key of concurrency has no value."""
     assert fire.run_id is not None
     labels = jsonvalue.decode(row.labels)
     assert isinstance(labels, dict)
     labels |= {"schedule": row.name, "scheduled_at": format_time(fire.nominal_at)}
     if fire.backfill_id is not None:
         labels["backfill"] = str(fire.backfill_id)
+    key = None
+    if spec is not None:
+        key = concurrency_key(
+            spec,
+            value=jsonvalue.decode(row.input),
+            run_id=str(fire.run_id),
+            labels=labels,
+            tenant=row.tenant,
+        )
     return NewRun(
         id=fire.run_id,
         version_id=row.version_id,
         input=row.input,
         labels=jsonvalue.encode(labels),
         priority=row.priority,
+        concurrency=key,
     )
 
 

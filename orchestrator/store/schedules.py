@@ -45,6 +45,7 @@ class DueSchedule:
     version_id: int
     now: datetime
     blocked: str | None
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,16 @@ def record_fires(
         },
     )
     return {(schedule_id, nominal_at) for schedule_id, nominal_at in rows}
+
+
+def refuse(connection: Connection, *, run_ids: Sequence[UUID], reason: str, detail: str) -> None:
+    """Write down that these runs, of times just recorded as started, were not made after all."""
+    if run_ids:
+        connection.execute(
+            "UPDATE schedule_fire SET outcome = 'failed', reason = %s, detail = %s, run_id = NULL,"
+            " is_active = false WHERE run_id = ANY (%s::uuid[])",
+            (reason, detail, list(run_ids)),
+        )
 
 
 def move_on(

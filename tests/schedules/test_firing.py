@@ -203,7 +203,7 @@ def test_an_input_that_no_longer_fits(tenant: Tenant) -> None:
 def test_schemas_are_kept_and_the_oldest_go(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firing, "MOST_SCHEMAS", 1)
+    monkeypatch.setattr(firing, "MOST_FACTS", 1)
     for number in range(3):
         name = f"w{number}"
         publish_workflow(tenant=tenant, name=name, document={"steps": STEPS}, actor=SYSTEM)
@@ -212,7 +212,7 @@ def test_schemas_are_kept_and_the_oldest_go(
     for number in range(3):
         away(fresh(tenant, f"w{number}"), for_=MINUTE, late=timedelta(seconds=1))
         assert duty(store.connection()) == 1
-    assert len(duty._validators) == 1
+    assert len(duty._facts) == 1
 
 
 def test_a_zone_that_is_gone_pauses_the_schedule_with_the_reason(tenant: Tenant) -> None:
@@ -312,7 +312,7 @@ def test_what_was_planned_for_an_edited_schedule_is_not_carried_out(tenant: Tena
     duty = Firing()
     connection = store.connection()
     read = schedules.due_schedules(connection, tenant_id=tenant.pk, limit=10)
-    duty._read_schemas(connection, read)
+    duty._read_facts(connection, read)
     plans = [duty._plan(one) for one in read]
     pause_schedule(tenant=tenant, name="often", reason="x", actor=SYSTEM)
     assert duty._carry_out(connection, tenant.pk, plans) == 0
@@ -447,3 +447,43 @@ def test_two_clocks_fire_each_time_once(transactional_db: None) -> None:
     assert ScheduleFire.objects.filter(outcome="started").count() == 200
     times = [(labels(run)["schedule"], labels(run)["scheduled_at"]) for run in Run.objects.all()]
     assert len(set(times)) == 200
+
+
+@pytest.mark.parametrize(("on_conflict", "state"), [("reject", "failed"), ("queue", "started")])
+def test_a_workflow_s_concurrency_holds_for_schedules_too(
+    tenant: Tenant, on_conflict: str, state: str
+) -> None:
+    concurrency = {"key": "${{ input.customer }}", "limit": 1, "on_conflict": on_conflict}
+    publish_workflow(
+        tenant=tenant,
+        name="import",
+        document={"steps": STEPS, "concurrency": concurrency},
+        actor=SYSTEM,
+    )
+    row = make(tenant, input={"customer": 7}, overlap="allow(5)")
+    away(row, for_=MINUTE, late=timedelta(seconds=1))
+    look()
+    away(row, for_=MINUTE, late=timedelta(milliseconds=500))
+    look()
+    assert outcomes(row) == ["started", state]
+    newest = ScheduleFire.objects.latest("nominal_at")
+    if state == "failed":
+        assert (newest.reason, newest.run_id, newest.is_active) == ("concurrency", None, False)
+    else:
+        assert runs(row)[-1].held == "concurrency"
+
+
+def test_a_key_of_concurrency_without_a_value_is_an_outcome(tenant: Tenant) -> None:
+    publish_workflow(
+        tenant=tenant,
+        name="import",
+        document={"steps": STEPS, "concurrency": {"key": "${{ input.customer }}", "limit": 1}},
+        actor=SYSTEM,
+    )
+    row = make(tenant, input={})
+    away(row, for_=MINUTE, late=timedelta(seconds=1))
+    look()
+    fire = ScheduleFire.objects.get()
+    assert (fire.outcome, fire.reason, fire.run_id) == ("failed", "invalid_input", None)
+    assert "concurrency.key" in (fire.detail or "")
+    assert not Run.objects.exists()

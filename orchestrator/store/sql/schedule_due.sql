@@ -4,7 +4,7 @@ SELECT s.id, s.name, s.revision, s.cron, s.zone, s.interval, s.anchor_at, s.inpu
        s.overlap, s.overlap_limit, s.missed, s.missed_limit, s.jitter, s.next_at, v.id, clock_timestamp(),
        CASE WHEN t.suspended_at IS NOT NULL THEN 'tenant_suspended'
             WHEN w.archived_at IS NOT NULL THEN 'workflow_archived'
-            WHEN w.paused_at IS NOT NULL THEN 'workflow_paused' END
+            WHEN w.paused_at IS NOT NULL THEN 'workflow_paused' END, t.slug
   FROM schedule s
   JOIN tenant t ON t.id = s.tenant_id
   JOIN workflow w ON w.id = s.workflow_id
