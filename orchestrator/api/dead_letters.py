@@ -10,7 +10,8 @@ from orchestrator.api.answers import answer
 from orchestrator.api.bodies import read_json
 from orchestrator.api.doors import ApiRequest, door
 from orchestrator.api.queries import PAGING, Query
-from orchestrator.api.schemas import Action, DeadLetter, DeadLetterGroup, ListOf
+from orchestrator.api.repair_shapes import Action, DeadLetter, DeadLetterGroup
+from orchestrator.api.schemas import ListOf
 from orchestrator.selectors.actions import access_action, action_view
 from orchestrator.selectors.dead_letters import letters_of, list_groups, list_letters
 from orchestrator.services.actions import retry_dead_letters

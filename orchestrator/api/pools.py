@@ -9,8 +9,9 @@ from orchestrator.api import documents
 from orchestrator.api.answers import answer
 from orchestrator.api.bodies import read_json
 from orchestrator.api.doors import ApiRequest, door
+from orchestrator.api.pool_shapes import PoolView
 from orchestrator.api.queries import PAGING, Query
-from orchestrator.api.schemas import ListOf, PoolView
+from orchestrator.api.schemas import ListOf
 from orchestrator.selectors.pools import access_pool, list_pools, pool_view
 from orchestrator.services.pools import LARGEST_LIMIT, change_pool, create_pool, delete_pool
 

@@ -9,7 +9,8 @@ from orchestrator.api import documents
 from orchestrator.api.answers import answer
 from orchestrator.api.bodies import MOST_LINES
 from orchestrator.api.doors import ApiRequest, door
-from orchestrator.api.schemas import BreakerView, HandlerView, ListOf, QuotaView, WorkerView
+from orchestrator.api.pool_shapes import BreakerView
+from orchestrator.api.schemas import HandlerView, ListOf, QuotaView, WorkerView
 from orchestrator.selectors.breakers import breakers_view
 from orchestrator.selectors.handlers import handlers_view
 from orchestrator.selectors.load import tenant_load

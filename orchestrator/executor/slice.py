@@ -18,8 +18,8 @@ import psycopg
 
 from orchestrator import dispatch
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import deciding, invoke, maps, payloads, repeating, saga
-from orchestrator.executor.cpu import HelperLost
+from orchestrator.executor import deciding, invoke, payloads, saga
+from orchestrator.executor.ending import TIMEOUTS, conclude
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.later import Later
@@ -42,8 +42,6 @@ ASYNC_SLACK_S = 0.1
 """A cancelled coroutine ends within a turn of its loop; after this its outcome is written without it."""
 STUCK_S = 2.0
 """Code that still runs so long after it was cut off makes its process retire."""
-TIMEOUTS = ("timeout", "heartbeat_timeout")
-LOST = '{"code":"lost","message":"The process that ran this step died 3 times.","type":null}'
 
 
 class Slice:
@@ -105,35 +103,10 @@ class Slice:
             self.heartbeats.landed(flight)
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
             self.child.breakers.observe(flight, result)
-            self.completions.append(self._conclude(flight, result))
+            self.completions.append(self._concluded(flight, result))
 
-    def _conclude(self, flight: Flight, result: object) -> Completion:
-        claimed, seconds = flight.claimed, flight.seconds
-        if flight.ending in TIMEOUTS:
-            result = _timeout(flight)
-        elif flight.ending == "drain" and isinstance(result, BaseException):
-            return Completion(claimed, "ready", seconds, counts=False)
-        elif flight.ending == "cancel" and isinstance(result, BaseException):
-            return _cancelled(claimed, seconds)
-        if isinstance(result, HelperLost):
-            fallback = None
-            if not claimed.batch:
-                fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
-            return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
-        if flight.batch is not None:
-            most = self.conf.payload_bytes
-            return maps.conclude(
-                flight.plan, claimed, flight.batch, result, seconds=seconds, max_bytes=most
-            )
-        done = saga.conclude(
-            flight.plan,
-            claimed,
-            result,
-            seconds=seconds,
-            args=flight.args or None,
-            max_bytes=self.conf.payload_bytes,
-        )
-        return repeating.judge(flight.plan, done, args=flight.args, tenant=flight.context.tenant)
+    def _concluded(self, flight: Flight, result: object) -> Completion:
+        return conclude(flight, result, max_bytes=self.conf.payload_bytes)
 
     # -- what must end -------------------------------------------------------------------------
 
@@ -182,7 +155,7 @@ class Slice:
         self.stuck[flight] = None
         self.heartbeats.landed(flight)
         flight.seconds = now - flight.started
-        completion = self._conclude(flight, invoke.Fault("cancelled", "cut off", retry=False))
+        completion = self._concluded(flight, invoke.Fault("cancelled", "cut off", retry=False))
         completion.held = True
         self.completions.append(completion)
 
@@ -324,7 +297,7 @@ class Slice:
             try:
                 load(self.child.connection(), plan, flight, max_bytes=self.conf.payload_bytes)
             except invoke.Fault as fault:
-                self.completions.append(self._conclude(flight, fault))
+                self.completions.append(self._concluded(flight, fault))
                 continue
             if held := self.child.breakers.held(self.child.connection(), flight):
                 self.completions.append(held)
@@ -388,18 +361,3 @@ class Slice:
             )
         except psycopg.Error as error:
             logger.warning("they could not be given back (%s): the lease's renewal does it", error)
-
-
-def _timeout(flight: Flight) -> invoke.Fault:
-    allowed = flight.plan.step.heartbeat
-    if flight.ending == "heartbeat_timeout" and allowed is not None:
-        silence = f"no heartbeat for {allowed.total_seconds():g} s"
-        return invoke.Fault("heartbeat_timeout", silence, retry=True)
-    return invoke.Fault(
-        "timeout", f"the attempt took longer than {flight.plan.timeout_s:g} s", retry=True
-    )
-
-
-def _cancelled(claimed: Claimed, seconds: float) -> Completion:
-    fault = invoke.Fault("cancelled", "the run was cancelled while this step ran", retry=False)
-    return Completion(claimed, "cancelled", seconds, error=invoke.describe(fault))

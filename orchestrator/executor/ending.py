@@ -1,0 +1,55 @@
+"""How a flight ends: its handler's result, or why it was ended, as what is written of it."""
+
+from __future__ import annotations
+
+from orchestrator.executor import invoke, maps, repeating, saga
+from orchestrator.executor.cpu import HelperLost
+from orchestrator.executor.flights import Flight
+from orchestrator.store.work import Claimed, Completion
+
+TIMEOUTS = ("timeout", "heartbeat_timeout")
+LOST = '{"code":"lost","message":"The process that ran this step died 3 times.","type":null}'
+
+
+def conclude(flight: Flight, result: object, *, max_bytes: int) -> Completion:
+    """What a flight's result, or the way in which it was asked to end, comes to."""
+    claimed, seconds = flight.claimed, flight.seconds
+    if flight.ending in TIMEOUTS:
+        result = _timeout(flight)
+    elif flight.ending == "drain" and isinstance(result, BaseException):
+        return Completion(claimed, "ready", seconds, counts=False)
+    elif flight.ending == "cancel" and isinstance(result, BaseException):
+        return _cancelled(claimed, seconds)
+    if isinstance(result, HelperLost):
+        fallback = None
+        if not claimed.batch:
+            fallback = invoke.final_failure(flight.plan, claimed, LOST, seconds).output
+        return Completion(claimed, "lost", seconds, output=fallback, error=LOST, counts=False)
+    if flight.batch is not None:
+        return maps.conclude(
+            flight.plan, claimed, flight.batch, result, seconds=seconds, max_bytes=max_bytes
+        )
+    done = saga.conclude(
+        flight.plan,
+        claimed,
+        result,
+        seconds=seconds,
+        args=flight.args or None,
+        max_bytes=max_bytes,
+    )
+    return repeating.judge(flight.plan, done, args=flight.args, tenant=flight.context.tenant)
+
+
+def _timeout(flight: Flight) -> invoke.Fault:
+    allowed = flight.plan.step.heartbeat
+    if flight.ending == "heartbeat_timeout" and allowed is not None:
+        silence = f"no heartbeat for {allowed.total_seconds():g} s"
+        return invoke.Fault("heartbeat_timeout", silence, retry=True)
+    return invoke.Fault(
+        "timeout", f"the attempt took longer than {flight.plan.timeout_s:g} s", retry=True
+    )
+
+
+def _cancelled(claimed: Claimed, seconds: float) -> Completion:
+    fault = invoke.Fault("cancelled", "the run was cancelled while this step ran", retry=False)
+    return Completion(claimed, "cancelled", seconds, error=invoke.describe(fault))
