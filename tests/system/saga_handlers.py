@@ -55,3 +55,9 @@ async def compensate_raises(ctx: StepContext, *, until: int = 1_000_000) -> Any:
 def continue_cpu(ctx: StepContext, *, value: Any) -> Any:
     """Go on with the value, from a helper process."""
     return Continue(value)
+
+
+@handler("test.killed_undo", queue="kills")
+async def killed_undo(ctx: StepContext) -> str:
+    """Served by the worker that kills itself alone."""
+    return ctx.step

@@ -72,3 +72,23 @@ def test_kill_9_in_a_streamed_map(tenant: TestTenant, tmp_path: Path, point: str
     assert system.sql(ended, run["id"]) == []
     left = "SELECT count(*) FROM map_pack WHERE run_id = %s"
     assert system.sql(left, run["id"]) == [(0,)]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_9_in_undo(tenant: TestTenant, tmp_path: Path, point: str) -> None:
+    """The process that dies runs undos alone: each succeeds once, and in their order."""
+    system, mark, undo = tenant.system, tmp_path / "killed", {"handler": "test.killed_undo"}
+    chain = [call(f"s{i}", "noop", *([f"s{i - 1}"] if i else []), undo=undo) for i in range(6)]
+    fails = {"name": "last", "handler": "core.fail", "args": {"message": "no"}}
+    tenant.publish("killed", [*chain, {**fails, "depends_on": ["s5"]}])
+    system.until(
+        lambda: system.sql("SELECT 1 WHERE pg_postmaster_start_time() < now() - interval '16 s'")
+    )
+    with killed_worker(system, point, mark):
+        run = tenant.run("killed", within_s=60)
+    assert mark.exists(), "it has not come to that point"
+    assert (run["state"], run["error"]["step"]) == ("failed", "last")
+    assert run["undo"]["state"] == "succeeded"
+    undone = """SELECT ordinal FROM event WHERE run_id = %s AND type = 'step.succeeded' AND batch = -2
+                 ORDER BY seq"""
+    assert system.sql(undone, run["id"]) == [(5,), (4,), (3,), (2,), (1,), (0,)]
