@@ -75,17 +75,16 @@ def undo_counts(*, tenant: Tenant, run_id: UUID) -> tuple[int, int]:
 def undoable_steps(*, tenant: Tenant, run_id: UUID, version_id: int) -> list[str]:
     """The names of the steps that undoing this run would undo, the last of the definition first."""
     graph = version_graph(version_id)
-    if not any(step.undo for step in graph.steps):
+    if not any(step.undo or step.kind == "workflow" for step in graph.steps):
         return []
     found = undoing.undoable(store.connection(), tenant_id=tenant.pk, run_id=run_id)
     return [graph.steps[ordinal].name for ordinal in reversed(found)]
 
 
 def _rows(tenant: Tenant, run_id: UUID) -> QuerySet[StepRun]:
-    """The undos; rows without a handler only pass the order on."""
-    return StepRun.objects.filter(
-        tenant=tenant, run_id=run_id, batch=UNDO, handler_id__isnull=False
-    ).order_by("ordinal")
+    """The undos; rows that neither call a handler nor wait for child runs only pass the order on."""
+    undos = StepRun.objects.filter(tenant=tenant, run_id=run_id, batch=UNDO)
+    return undos.filter(Q(handler_id__isnull=False) | Q(wait_key__isnull=False)).order_by("ordinal")
 
 
 def _state(row: StepRun) -> str:

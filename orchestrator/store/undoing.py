@@ -15,7 +15,10 @@ SELECT c.ordinal
   JOIN step_run s ON s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.ordinal = c.ordinal AND s.batch = 0
  WHERE r.tenant_id = %s::int AND r.id = %s::uuid
    AND engine_undoable(s.state, s.handled OR coalesce(s.reason, '') = 'cached', s.started_at IS NOT NULL, s.suspect, s.error)
- ORDER BY c.ordinal
+ UNION
+SELECT x.ordinal FROM run r CROSS JOIN LATERAL engine_undoable_children(r.tenant_id, r.id, r.version_id) x
+ WHERE r.tenant_id = %s::int AND r.id = %s::uuid
+ ORDER BY 1
 """
 
 
@@ -39,5 +42,5 @@ def undo_run(connection: Connection, *, tenant_id: int, run_id: UUID, actor: str
 
 def undoable(connection: Connection, *, tenant_id: int, run_id: UUID) -> list[int]:
     """The steps of a run that undoing it would undo, as they are now."""
-    rows = connection.execute(UNDOABLE, (tenant_id, run_id))
+    rows = connection.execute(UNDOABLE, (tenant_id, run_id) * 2)
     return [int(ordinal) for (ordinal,) in rows]

@@ -27,7 +27,8 @@ BEGIN
               SELECT 1 FROM step_run o
                WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = c.ordinal AND o.batch = 0
                  AND engine_undoable(o.state, o.handled OR coalesce(o.reason, '') = 'cached', o.started_at IS NOT NULL, o.suspect, o.error)
-              OFFSET 0) s);
+              OFFSET 0) s)
+        OR EXISTS (SELECT 1 FROM engine_undoable_children(p_tenant, p_run, p_version));
 END
 $$;
 
@@ -59,6 +60,9 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_us bigint := engine_micros(p_now);
     v_wake text[];
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
 BEGIN
     WITH RECURSIVE base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -80,6 +84,11 @@ BEGIN
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = c.ordinal AND o.batch = 0
                  AND engine_undoable(o.state, o.handled OR coalesce(o.reason, '') = 'cached', o.started_at IS NOT NULL, o.suspect, o.error)
               OFFSET 0) s
+        UNION ALL
+        SELECT g.tenant_id, g.run_id, g.version_id, c.ordinal, NULL, NULL
+          FROM given g
+          CROSS JOIN LATERAL (
+              SELECT DISTINCT x.ordinal FROM engine_undoable_children(g.tenant_id, g.run_id, g.version_id) x) c
     ), relevant AS (
         SELECT e.tenant_id, e.run_id, e.version_id, e.ordinal FROM eligible e
         UNION
@@ -91,7 +100,8 @@ BEGIN
           CROSS JOIN LATERAL unnest(v.parents) AS p (ordinal)
     ), node AS (
         SELECT x.tenant_id, x.run_id, x.version_id, x.ordinal, sum(x.n)::int AS after,
-               max(x.handler_id) AS handler_id, max(x.queue) AS queue
+               max(x.handler_id) AS handler_id, max(x.queue) AS queue,
+               bool_or(x.n = 0) AND max(x.handler_id) IS NULL AS children
           FROM (SELECT e.tenant_id, e.run_id, e.version_id, e.ordinal, 0 AS n, e.handler_id, e.queue FROM eligible e
                 UNION ALL
                 SELECT y.tenant_id, y.run_id, y.version_id, p.ordinal, 1, NULL, NULL
@@ -103,11 +113,12 @@ BEGIN
          GROUP BY x.tenant_id, x.run_id, x.version_id, x.ordinal
     ), made AS (
         INSERT INTO step_run AS s (tenant_id, run_id, ordinal, batch, version_id, handler_id, queue, rule, state, limited,
-                              rank, priority, parents_total, parents_left, ready_at)
+                              rank, priority, parents_total, parents_left, ready_at, wait_key, wait_reason)
         SELECT n.tenant_id, n.run_id, n.ordinal, -2, n.version_id, n.handler_id, coalesce(n.queue, ''), 'always',
-               CASE WHEN n.after = 0 THEN 'ready' ELSE 'blocked' END, g.limited,
+               CASE WHEN n.after > 0 THEN 'blocked' WHEN n.children THEN 'waiting' ELSE 'ready' END, g.limited,
                v_us - g.priority * 60000000::bigint, g.priority, n.after, n.after,
-               CASE WHEN n.after = 0 THEN p_now END
+               CASE WHEN n.after = 0 THEN p_now END,
+               CASE WHEN n.children THEN 'children' END, CASE WHEN n.children AND n.after = 0 THEN 'child' END
           FROM given g JOIN node n ON n.run_id = g.run_id
         -- a run that was retried after it had been undone may have kept rows that only passed the order on
         ON CONFLICT (run_id, ordinal, batch) DO UPDATE SET
@@ -115,7 +126,7 @@ BEGIN
             rank = excluded.rank, priority = excluded.priority, parents_total = excluded.parents_total,
             parents_left = excluded.parents_left, ready_at = excluded.ready_at, parked = NULL, suspect = false,
             attempts = 0, losses = 0, worker_id = NULL, charged_s = 0, started_at = NULL, finished_at = NULL,
-            due_at = NULL, wait_reason = NULL, reason = NULL, args = NULL, output = NULL, error = NULL
+            due_at = NULL, wait_key = excluded.wait_key, wait_reason = excluded.wait_reason, reason = NULL, args = NULL, output = NULL, error = NULL
         RETURNING s.tenant_id, s.run_id, s.ordinal, s.state, s.queue
     ), opened AS (
         UPDATE run r SET undo_open = m.n
@@ -125,15 +136,22 @@ BEGIN
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, actor)
         SELECT m.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = m.tenant_id) + row_number() OVER (PARTITION BY m.tenant_id ORDER BY m.run_id, m.ordinal),
-               p_now, 'step.ready', m.run_id, m.ordinal, -2, p_actor
-          FROM made m WHERE m.state = 'ready'
+               p_now, 'step.' || m.state, m.run_id, m.ordinal, -2, p_actor
+          FROM made m WHERE m.state <> 'blocked'
     ), load AS (
-        UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.n
-          FROM (SELECT tenant_id, count(*) AS n FROM made WHERE state = 'ready' GROUP BY tenant_id) g
+        UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.ready
+          FROM (SELECT tenant_id, count(*) AS n, count(*) FILTER (WHERE state = 'ready') AS ready
+                  FROM made WHERE state <> 'blocked' GROUP BY tenant_id) g
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT coalesce(array_agg(DISTINCT m.queue) FILTER (WHERE m.state = 'ready'), '{}') INTO v_wake FROM made m;
+    SELECT coalesce(array_agg(DISTINCT m.queue) FILTER (WHERE m.state = 'ready'), '{}'),
+           array_agg(m.tenant_id) FILTER (WHERE m.state = 'waiting'), array_agg(m.run_id) FILTER (WHERE m.state = 'waiting'),
+           array_agg(m.ordinal) FILTER (WHERE m.state = 'waiting')
+      INTO v_wake, c_tenants, c_runs, c_ordinals FROM made m;
+    IF c_runs IS NOT NULL THEN
+        v_wake := v_wake || engine_undo_children(c_tenants, c_runs, c_ordinals, p_actor, p_now);
+    END IF;
     RETURN v_wake;
 END
 $$;
@@ -150,6 +168,12 @@ DECLARE
     d_ordinals int[] := p_ordinals;
     f_tenants int[];
     f_runs uuid[];
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
+    a_tenants int[] := '{}';
+    a_runs uuid[] := '{}';
+    a_ordinals int[] := '{}';
 BEGIN
     WHILE cardinality(d_runs) > 0 LOOP
         WITH base AS MATERIALIZED (
@@ -172,10 +196,12 @@ BEGIN
         ), moved AS (
             UPDATE step_run s SET
                 parents_left = s.parents_left - e.n,
-                state = CASE WHEN s.parents_left > e.n THEN 'blocked' WHEN s.handler_id IS NULL THEN 'skipped' ELSE 'ready' END,
+                state = CASE WHEN s.parents_left > e.n THEN 'blocked' WHEN s.wait_key IS NOT NULL THEN 'waiting'
+                             WHEN s.handler_id IS NULL THEN 'skipped' ELSE 'ready' END,
+                wait_reason = CASE WHEN s.parents_left = e.n AND s.wait_key IS NOT NULL THEN 'child' END,
                 ready_at = CASE WHEN s.parents_left = e.n THEN p_now END,
                 rank = v_us - s.priority * 60000000::bigint,
-                finished_at = CASE WHEN s.parents_left = e.n AND s.handler_id IS NULL THEN p_now END
+                finished_at = CASE WHEN s.parents_left = e.n AND s.handler_id IS NULL AND s.wait_key IS NULL THEN p_now END
               FROM edge e
               CROSS JOIN LATERAL (
                   SELECT o.ctid AS tid FROM step_run o
@@ -187,18 +213,23 @@ BEGIN
         ), told AS (
             INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch)
             SELECT m.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = m.tenant_id) + row_number() OVER (PARTITION BY m.tenant_id ORDER BY m.run_id, m.ordinal),
-                   p_now, 'step.ready', m.run_id, m.ordinal, -2
-              FROM moved m WHERE m.state = 'ready'
+                   p_now, 'step.' || m.state, m.run_id, m.ordinal, -2
+              FROM moved m WHERE m.state IN ('ready', 'waiting')
         ), load AS (
-            UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.n
-              FROM (SELECT tenant_id, count(*) AS n FROM moved WHERE state = 'ready' GROUP BY tenant_id) g
+            UPDATE tenant_load l SET seq = l.seq + g.n, ready_count = l.ready_count + g.ready
+              FROM (SELECT tenant_id, count(*) AS n, count(*) FILTER (WHERE state = 'ready') AS ready
+                      FROM moved WHERE state IN ('ready', 'waiting') GROUP BY tenant_id) g
              CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
              WHERE l.ctid = o.tid
         )
-        SELECT coalesce(array_agg(m.tenant_id), '{}'), coalesce(array_agg(m.run_id), '{}'),
-               coalesce(array_agg(m.ordinal), '{}')
-          INTO d_tenants, d_runs, d_ordinals
-          FROM moved m WHERE m.state = 'skipped';
+        SELECT coalesce(array_agg(m.tenant_id) FILTER (WHERE m.state = 'skipped'), '{}'),
+               coalesce(array_agg(m.run_id) FILTER (WHERE m.state = 'skipped'), '{}'),
+               coalesce(array_agg(m.ordinal) FILTER (WHERE m.state = 'skipped'), '{}'),
+               a_tenants || array_agg(m.tenant_id) FILTER (WHERE m.state = 'waiting'),
+               a_runs || array_agg(m.run_id) FILTER (WHERE m.state = 'waiting'),
+               a_ordinals || array_agg(m.ordinal) FILTER (WHERE m.state = 'waiting')
+          INTO d_tenants, d_runs, d_ordinals, a_tenants, a_runs, a_ordinals
+          FROM moved m;
     END LOOP;
 
     WITH ended AS (
@@ -222,11 +253,20 @@ BEGIN
                  AND coalesce(s.state, '') IN ('failed', 'cancelled')
                ORDER BY s.finished_at, s.ordinal LIMIT 1) f ON true
          WHERE r.ctid = o.tid
-        RETURNING r.tenant_id, r.id, r.finished_at
+        RETURNING r.tenant_id, r.id, r.finished_at, r.parent_id, r.parent_ordinal
     )
-    SELECT array_agg(e.tenant_id), array_agg(e.id) INTO f_tenants, f_runs FROM ended e WHERE e.finished_at IS NULL;
+    SELECT array_agg(e.tenant_id) FILTER (WHERE e.finished_at IS NULL), array_agg(e.id) FILTER (WHERE e.finished_at IS NULL),
+           array_agg(e.tenant_id) FILTER (WHERE e.parent_id IS NOT NULL), array_agg(e.parent_id) FILTER (WHERE e.parent_id IS NOT NULL),
+           array_agg(e.parent_ordinal) FILTER (WHERE e.parent_id IS NOT NULL)
+      INTO f_tenants, f_runs, c_tenants, c_runs, c_ordinals FROM ended e;
     IF f_runs IS NOT NULL THEN
         PERFORM engine_finish(f_tenants, f_runs, NULL, NULL, p_now);
+    END IF;
+    IF cardinality(a_runs) > 0 THEN
+        PERFORM engine_undo_children(a_tenants, a_runs, a_ordinals, NULL, p_now);
+    END IF;
+    IF c_runs IS NOT NULL THEN
+        PERFORM engine_children_undone(c_tenants, c_runs, c_ordinals, p_now);
     END IF;
 END
 $$;
