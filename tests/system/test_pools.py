@@ -209,3 +209,25 @@ def test_an_unknown_pool_is_a_publishing_error(tenant: TestTenant) -> None:
     pool(tenant, "nowhere", 1)
     tenant.publish("w", steps)
     assert tenant.run("w")["state"] == "succeeded"
+
+
+def test_parents_and_their_children_share_a_pool_without_a_deadlock(tenant: TestTenant) -> None:
+    """17 parents on a pool of 8, each with a child on the same pool: whoever waits holds no place."""
+    pool(tenant, "nested", 8)
+    tenant.publish("child", [call("inner", "sleep", args={"ms": 20}, pool="nested")])
+    tenant.publish(
+        "parent",
+        [
+            call("before", "sleep", args={"ms": 20}, pool="nested"),
+            {"name": "sub", "workflow": "child", "depends_on": ["before"]},
+            call("after", "noop", "sub", pool="nested"),
+        ],
+    )
+    runs = tenant.submit_many("parent", 17)
+    tenant.wait_all(runs, 30)
+    ended = "SELECT state, count(*) FROM run WHERE tenant_id = %s GROUP BY 1"
+    assert tenant.system.sql(ended, tenant.id) == [("succeeded", 34)]
+    times = spans("nested", tenant)
+    assert len(times) == 51
+    assert max(sum(a <= at < b for a, b in times) for at, _ in times) <= 8
+    sound(tenant.system)
