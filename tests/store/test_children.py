@@ -314,3 +314,14 @@ def test_a_large_output_of_a_child_is_the_parents_own(engine: Waiting) -> None:
     assert kept.startswith(MARK)
     assert kept != child_of(run).output
     assert resolve(store.connection(), [kept]) == [text]
+
+
+def test_an_input_too_large_for_the_pipeline_reaches_the_child(engine: Waiting) -> None:
+    engine.publish("any", {"name": "say", "handler": "core.echo", "args": {}})
+    engine.publish("parent", call(workflow="any", args={"text": "${{ 'x' * 20000 }}"}))
+    run = engine.submit("parent")
+    (claimed,) = engine.turn()
+    assert claimed.run_id == child_of(run).pk
+    given = child_of(run).input
+    assert resolve(store.connection(), [given]) == ['{"text":"' + "x" * 20_000 + '"}']
+    engine.run_all()

@@ -15,7 +15,7 @@ from orchestrator.domain.definition.model import (
     MapSpec,
     RepeatSpec,
 )
-from orchestrator.domain.definition.reader import NOTHING, Raw, Reader
+from orchestrator.domain.definition.reader import Raw, Reader
 from orchestrator.domain.errors import pointer
 from orchestrator.domain.expressions import ExpressionFailed, Template
 from orchestrator.domain.retries import RetryPolicy
@@ -84,15 +84,14 @@ def read_on_error(reader: Reader, raw: Raw, place: str) -> tuple[bool, object]:
 
 def read_call(
     reader: Reader,
-    given: object,
+    given: Raw,
     place: str,
     allow: frozenset[str],
     handlers: Handlers | None,
-) -> Call | None:
+) -> Call:
     """`{handler, args}`."""
     raw = reader.mapping(given, place, ("handler", "args"))
-    if raw is None:
-        return None
+    assert raw is not None  # it is an object
     reader.required(raw, place, ("handler",))
     handler = read_handler(reader, raw, place, handlers)
     return Call(handler, reader.arguments(raw, place, allow))
@@ -155,14 +154,15 @@ def read_map(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) ->
     if given is None:
         return None
     reader.required(given, place, ("over",))
-    over: Template | Call | None
-    if isinstance(given.get("over"), dict):
-        over = read_call(reader, given["over"], f"{place}/over", roots.AFTER_STEPS, handlers)
+    over: Template | Call
+    source = given.get("over")
+    if isinstance(source, dict):
+        over = read_call(reader, source, f"{place}/over", roots.AFTER_STEPS, handlers)
     else:
         over = reader.expression(given, place, "over", roots.AFTER_STEPS)
     on_error, max_failures = _map_on_error(reader, given, place)
     return MapSpec(
-        over=over or NOTHING,
+        over=over,
         batch_size=reader.integer(given, place, "batch_size", 1, least=1, most=MOST),
         max_in_flight=reader.integer(given, place, "max_in_flight", 10, least=1, most=MOST),
         ordered=reader.flag(given, place, "ordered", default=True),
