@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.semantics.machine import MOVES, Semantics
 
 @pytest.mark.usefixtures("db")
 @settings(
-    max_examples=60,
+    max_examples=int(os.environ.get("SEMANTIC_EXAMPLES", "60")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes

@@ -10,7 +10,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = [pytest.mark.system, pytest.mark.any_servers]
+pytestmark = pytest.mark.system
 
 INPUT = "${{ input.items }}"
 

@@ -13,7 +13,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call, chain
 
-pytestmark = [pytest.mark.system, pytest.mark.any_servers]
+pytestmark = pytest.mark.system
 
 
 def post(tenant: TestTenant, path: str, body: object = None, status: int = 200) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 from tests.system.test_maps import batches, mapped
 
-pytestmark = [pytest.mark.system, pytest.mark.any_servers]
+pytestmark = pytest.mark.system
 
 
 def streamed(source: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
