@@ -6,11 +6,16 @@ BIN := .venv/bin
 OPENAPI := $(BIN)/python manage.py export_openapi_schema --api orchestrator.api.root.api --indent 2
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+JOBS ?= 2
+# Tests start hundreds of processes; without bytecode each would compile Django and all of ours anew.
+unexport PYTHONDONTWRITEBYTECODE
+# Each process has servers and a system of its own, and mostly waits.  What ARGS chooses runs in one.
+PARALLEL = $(if $(ARGS),,-n $(JOBS) --dist worksteal)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "  PYTHON=… chooses the Python of .venv; PORT, HOST, DATA_DIR, DATABASE_URL, BROKER_URL, CHANNELS_URL where things run;"
-	@echo "  ARGS=… goes to pytest or to the benchmark."
+	@echo "  ARGS=… goes to pytest or to the benchmark; JOBS=… is how many processes share all tests (2)."
 
 up: ## Install and start the whole system; Ctrl-C stops it
 	@requirements/install base
@@ -19,7 +24,7 @@ up: ## Install and start the whole system; Ctrl-C stops it
 test: ## Run all tests, with coverage (ARGS="-k name" for some of them)
 	@requirements/install dev
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest $(if $(filter no,$(EXTERNAL)),-m "not external") $(ARGS)
+	@$(BIN)/coverage run -m pytest $(PARALLEL) $(if $(filter no,$(EXTERNAL)),-m "not external") $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory coverage)
 
 coverage:
@@ -27,9 +32,10 @@ coverage:
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --include='orchestrator/domain/*,orchestrator/store/*' --fail-under=100
 
-test-fast: ## Run the tests that start no system (under a minute)
+test-fast: ## Run the quick tests: no system, no browser, no walks (about a minute)
 	@requirements/install dev
-	@$(PYTEST) -q -m "not system and not external and not acceptance and not browser" $(ARGS)
+	@$(PYTEST) -q $(PARALLEL) \
+	  -m "not system and not external and not acceptance and not browser and not thorough" $(ARGS)
 
 test-external: ## Run the tests on this machine's PostgreSQL and EXTERNAL_BROKER_URL (Redis)
 	@requirements/install dev
@@ -72,4 +78,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 lock: ## Resolve requirements/*.in into locked files with hashes (ARGS=--upgrade for newer versions)
 	@requirements/install base
-	cd requirements && for set in tools base dev; do ../$(LOCK) $(ARGS) $$set.in -o $$set.txt || exit 1; done
+	cd requirements && for set in tools base s3 otel dev; do ../$(LOCK) $(ARGS) $$set.in -o $$set.txt || exit 1; done

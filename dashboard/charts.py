@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from dashboard.words import trimmed
@@ -18,7 +18,10 @@ TOP = 10.0
 BOTTOM = 24.0
 
 _CLOCK_STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
-_TIME_STEPS = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800)
+_TIME_STEPS = (
+    60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+    1_209_600,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,39 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeTick:
+    """A mark on the axis of time: where (per cent from the left), its moment in seconds since 1970, from
+    which the page's script tells the reader's own time, and in UTC; `form`: `hour` or `day`."""
+
+    at: float
+    moment: int
+    form: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at a moment: where (per cent from the left), its class in the style sheet,
+    its icon, and what it says.  `moment`: seconds since 1970, of the value that the cursor shows with it."""
+
+    at: float
+    moment: int
+    kind: str
+    icon: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be marked on charts: a moment, a class, an icon, what it says."""
+
+    at: datetime
+    kind: str
+    icon: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """What is drawn for a series: its `path`, the area `under` it, lone points (per cent, pixels),
     values for the cursor."""
@@ -56,7 +92,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything the partial needs; `empty` where no series has a value above 0."""
+    """Everything the partial needs; `empty` where nothing is to be seen: stacked, no value above 0;
+    of lines, no value."""
 
     name: str
     title: str
@@ -64,13 +101,14 @@ class Chart:
     stacked: bool
     empty: bool
     shapes: tuple[Shape, ...]
-    x_ticks: tuple[Tick, ...]
+    x_ticks: tuple[TimeTick, ...]
     y_ticks: tuple[Tick, ...]
     times: str
     summary: str
     height: float
     top: float
     bottom: float
+    marks: tuple[Mark, ...] = ()
 
 
 def nice_ticks(top: float, count: int = 4) -> list[float]:
@@ -118,7 +156,10 @@ def stacked(
         tops = [low + (value or 0.0) for low, value in zip(floors, one.values, strict=True)]
         bands.append((one, floors, tops))
         floors = tops
-    return _chart(name, title, bands, times, unit=unit, show=show, wide=wide, is_stacked=True)
+    scale = nice_ticks(max(floors, default=0.0))
+    return _chart(
+        name, title, bands, times, unit=unit, show=show, wide=wide, is_stacked=True, scale=scale
+    )
 
 
 def lines(
@@ -130,11 +171,38 @@ def lines(
     unit: str,
     show: Callable[[float], str],
     wide: bool = False,
+    ticks: Callable[[float], list[float]] = duration_ticks,
+    least: float = 0.0,
 ) -> Chart:
-    """A chart of lines, in seconds, with holes where nothing was measured."""
+    """A chart of lines, in seconds unless `ticks` says else, with holes where nothing was measured.
+
+    Its scale reaches `least` at least."""
     zero = [0.0] * len(times)
     bands = [(one, zero, [value or 0.0 for value in one.values]) for one in series]
-    return _chart(name, title, bands, times, unit=unit, show=show, wide=wide, is_stacked=False)
+    highest = max((max(tops, default=0.0) for _, _, tops in bands), default=0.0)
+    return _chart(
+        name, title, bands, times,
+        unit=unit, show=show, wide=wide, is_stacked=False, scale=ticks(max(highest, least)),
+    )  # fmt: skip
+
+
+def marked(drawn: Sequence[Chart], notes: Sequence[Note]) -> list[Chart]:
+    """The charts with marks where the notes happened; those of other times are left out."""
+    return [replace(chart, marks=_marks(chart, notes)) for chart in drawn]
+
+
+def _marks(chart: Chart, notes: Sequence[Note]) -> tuple[Mark, ...]:
+    times = [int(text) for text in chart.times.split()]
+    if len(times) < 2:
+        return ()
+    span = times[-1] - times[0]
+    marks = []
+    for note in notes:
+        share = (note.at.timestamp() - times[0]) / span
+        if 0 <= share <= 1:
+            moment = min(times, key=lambda at: abs(at - note.at.timestamp()))
+            marks.append(Mark(round(share * 100, 2), moment, note.kind, note.icon, note.text))
+    return tuple(marks)
 
 
 def _chart(
@@ -147,9 +215,8 @@ def _chart(
     show: Callable[[float], str],
     wide: bool,
     is_stacked: bool,
+    scale: Sequence[float],
 ) -> Chart:
-    highest = max((max(tops, default=0.0) for _, _, tops in bands), default=0.0)
-    marks = nice_ticks(highest) if is_stacked else duration_ticks(highest)
     bottom = HEIGHT - BOTTOM
     step = WIDTH / max(len(times) - 1, 1)
 
@@ -157,21 +224,14 @@ def _chart(
         return round(nr * step, 2)
 
     def y(value: float) -> float:
-        return round(bottom - value / marks[-1] * (bottom - TOP), 2)
+        return round(bottom - value / scale[-1] * (bottom - TOP), 2)
 
     shapes = tuple(
         _area(one, lows, tops, x, y, show) if is_stacked else _line(one, x, y, show)
         for one, lows, tops in bands
     )
-    span = (times[-1] - times[0]).total_seconds() if len(times) > 1 else 1.0
-    x_ticks = tuple(
-        Tick(
-            round((at - times[0]).total_seconds() / span * 100, 2),
-            f"{at:%H:%M}" if span <= 2 * 86_400 else f"{at:%d %b}",
-        )
-        for at in (time_ticks(times[0], times[-1], 10 if wide else 5) if len(times) > 1 else ())
-    )
-    empty = not any(value for one, _, _ in bands for value in one.values)
+    values = [value for one, _, _ in bands for value in one.values]
+    empty = not any(values) if is_stacked else all(value is None for value in values)
     said = ", ".join(f"{shape.word} {shape.latest}" for shape in shapes)
     return Chart(
         name=name,
@@ -180,13 +240,29 @@ def _chart(
         stacked=is_stacked,
         empty=empty,
         shapes=shapes,
-        x_ticks=x_ticks,
-        y_ticks=tuple(Tick(y(mark), trimmed(show(mark)) if mark else "0") for mark in marks),
+        x_ticks=_time_axis(times, 10 if wide else 5),
+        y_ticks=tuple(Tick(y(mark), trimmed(show(mark)) if mark else "0") for mark in scale),
         times=" ".join(str(int(at.timestamp())) for at in times),
         summary=f"{title}; latest: {said}" if not empty else f"{title}: nothing in this window",
         height=HEIGHT,
         top=TOP,
         bottom=bottom,
+    )
+
+
+def _time_axis(times: Sequence[datetime], count: int) -> tuple[TimeTick, ...]:
+    if len(times) < 2:
+        return ()
+    span = (times[-1] - times[0]).total_seconds()
+    form = "hour" if span <= 2 * 86_400 else "day"
+    return tuple(
+        TimeTick(
+            round((at - times[0]).total_seconds() / span * 100, 2),
+            int(at.timestamp()),
+            form,
+            f"{at:%H:%M} UTC" if form == "hour" else f"{at:%d %b}",
+        )
+        for at in time_ticks(times[0], times[-1], count)
     )
 
 

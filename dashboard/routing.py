@@ -5,13 +5,20 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from dashboard.live.consumer import LiveConsumer
+from dashboard.pages import PAGES
 
 _socket = LiveConsumer.as_asgi()
 
 websocket_urlpatterns: list[URLPattern] = [
+    # of any name, so that one that is none is refused as a stranger is
     path("ws/t/<slug:slug>/<slug:page>", _socket),
-    path("ws/t/<slug:slug>/run/<str:run_id>", _socket, {"page": "run"}),
-    path("ws/t/<slug:slug>/workflow/<str:name>", _socket, {"page": "workflow"}),
-    path("ws/t/<slug:slug>/schedule/<str:name>", _socket, {"page": "schedule"}),
-    path("ws/t/<slug:slug>/trigger/<str:name>", _socket, {"page": "trigger"}),
+    *(
+        path(
+            f"ws/t/<slug:slug>/{page.name}/<str:{page.argument}>",
+            _socket,
+            {"page": page.name},
+        )
+        for page in PAGES.values()
+        if page.argument is not None
+    ),
 ]

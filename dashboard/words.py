@@ -6,6 +6,8 @@ import math
 import re
 from datetime import datetime
 
+from orchestrator.domain.slo import words as slo
+
 STATE_ICONS = {
     "queued": "clock",
     "blocked": "lock",
@@ -61,6 +63,9 @@ REASONS = {
 }
 
 
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
 def reason(code: str) -> str:
     """What a waiting or skipping reason means; a handler's own words stay as they are."""
     return REASONS.get(code, code)
@@ -103,9 +108,43 @@ def count(value: float | None) -> str:
     return f"{value / 1000:.1f}k" if value < 999_950 else f"{value / 1_000_000:.1f}M"
 
 
+def measured(value: float | None, unit: str, limit: float | None = None) -> str:
+    """A value of an alert in its unit: `340 ms`, `99.85 %`, `97 per h`, `7`; with the digits that tell it
+    from its limit, and in its unit."""
+    if value is None:
+        return "–"
+    if unit == "s":
+        return duration(value)
+    if unit == "share":
+        return slo.percent(value)
+    if unit == "per_s":
+        return slo.rate(value, limit)
+    return exact(value) if value == int(value) else f"{value:,.2f}"
+
+
 def exact(value: float | None) -> str:
     """Every digit: `7`, `10,000`."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes: `0 B`, `8 KiB`, `1.5 GiB`."""
+    if value is None:
+        return "–"
+    power = 0
+    while value >= 1023.95 and power < len(_UNITS) - 1:
+        value, power = value / 1024, power + 1
+    text = f"{value:.0f}" if not power or value >= 99.95 else f"{value:.1f}".removesuffix(".0")
+    return f"{text} {_UNITS[power]}"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A limit or its use: bytes, days, or a plain number."""
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return size(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
 
 
 def rate(value: float | None) -> str:
@@ -135,3 +174,27 @@ def trimmed(text: str) -> str:
 def short_id(text: str) -> str:
     """An id with its middle left out: `01a2b3c4…f00d`."""
     return text if len(text) <= 14 else f"{text[:8]}…{text[-4:]}"
+
+
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser(agent: str) -> str:
+    """What a User-Agent header says in the words of its owner: `Firefox on Linux`."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return " on ".join(filter(None, (name, system))) or agent[:60] or "unknown"

@@ -13,7 +13,10 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
+from orchestrator import logs, tracing
+from orchestrator.conf import conf
 from orchestrator.embedded import paths
+from tenants import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -36,7 +39,7 @@ def _database(url: str) -> dict[str, object]:
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", parts.hostname or "")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "tenants.fence",
         "NAME": unquote(parts.path.lstrip("/")) or "millrace",
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
@@ -44,6 +47,7 @@ def _database(url: str) -> dict[str, object]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,  # they would pass the fence, and no pooler keeps them
         "OPTIONS": {
             **query,
             **({"pool": POOL} if _flag("DATABASE_POOL") else {}),
@@ -87,11 +91,13 @@ def _payload_storage() -> dict[str, object]:
         return {"BACKEND": "orchestrator.store.files.DurableFiles", "OPTIONS": options}
     if find_spec("storages") is None:
         raise ImproperlyConfigured(
-            "PAYLOAD_STORAGE names a bucket: install django-storages[s3] beside the server."
+            "PAYLOAD_STORAGE names a bucket: run `requirements/install s3` to install what that needs."
         )
     bucket, _, folder = where.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise ImproperlyConfigured("PAYLOAD_STORAGE names no bucket: write s3://bucket/folder.")
     options = {"bucket_name": bucket, "location": folder.strip("/"), "file_overwrite": True}
-    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    return {"BACKEND": "orchestrator.store.buckets.Bucket", "OPTIONS": options}
 
 
 DEBUG = _flag("DEBUG")
@@ -122,6 +128,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tenants.fence.middleware.Fence",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "dashboard.static_files.StaticFiles",
@@ -177,8 +184,16 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_TEMPLATE = "dashboard/locked.html"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+SESSION_ENGINE = "tenants.sessions"
+PASSWORD_RESET_TIMEOUT = 24 * 3600  # seconds
+OIDC = environment.oidc(os.environ)
+_mail = environment.mail(os.environ)
+MAIL_IS_SENT = _mail["MAIL_IS_SENT"]
+globals().update(_mail)  # Django's own EMAIL_* and DEFAULT_FROM_EMAIL
 
 SECURE_PROXY = _flag("BEHIND_TLS_PROXY")
+# asked for past the proxy, over plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^metrics$"]
 if SECURE_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
@@ -275,17 +290,5 @@ UNFOLD = {
     },
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-    "loggers": {
-        "django.request": {"level": "ERROR"},
-        "axes": {"level": "WARNING"},
-        "httpx": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.configuration(form=conf().log_format, level=os.environ.get("LOG_LEVEL", "INFO"))
+tracing.check()

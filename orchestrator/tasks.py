@@ -15,11 +15,14 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from orchestrator import tracing
 from orchestrator.conf import conf
 from orchestrator.dispatch import EXECUTE
+from orchestrator.domain.masking import mask_output
 from orchestrator.executor.child import Child
 from orchestrator.executor.lifeline import die_with_parent
 from orchestrator.handlers import registry
+from tenants import fence
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +34,20 @@ _child: Child | None = None
 
 @celeryd_after_setup.connect
 def _prepare(sender: str, instance: Any, **_: object) -> None:
-    """Before the children are forked: which queues this worker serves, and its handlers imported once."""
+    """Before the children are forked: which queues this worker serves, its role in the database, and
+    its handlers imported once."""
+    fence.serve_as(fence.Standing(fence.WORKER))
     _queues[:] = sorted(current_app.amqp.queues.consume_from)
     registry.load()
 
 
 @worker_process_init.connect
 def _begin(**_: object) -> None:
-    """In a new child: never outlive the main process; register."""
+    """In a new child: never outlive the main process, print no secrets, register."""
     global _child  # noqa: PLW0603  (one child for each process)
     die_with_parent(os.getppid())
+    mask_output()
+    tracing.start()
     _child = Child(
         conf=conf(), queues=list(_queues), registry=registry, is_draining=lambda: _draining[0]
     )

@@ -18,3 +18,5 @@ urlpatterns = [
     *health.urlpatterns,
     *hooks.urlpatterns,
 ]
+
+handler500 = "dashboard.views.unwell.server_error"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from tenants import keys, services
 from tenants.actors import Actor
+from tenants.errors import ApiKeyEnded, LastAdmin
 from tenants.models import ApiKey, AuditEntry, Membership, Role
 
 
@@ -57,10 +61,26 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it ta
     filter_horizontal = ()
     fieldsets = (
         (None, {"fields": ("username", "password")}),
+        ("Letters", {"fields": ("email",)}),
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser")}),
         ("Times", {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+    actions = ("end_sessions", "remove_totp")
+
+    @admin.action(description="End their sessions", permissions=["change"])
+    def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Sign the chosen people out everywhere."""
+        actor = actor_of(request)
+        count = sum(services.end_sessions(user=user, actor=actor) for user in queryset)
+        self.message_user(request, f"{count} sessions have ended.")
+
+    @admin.action(description="Take the second factor away", permissions=["change"])
+    def remove_totp(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """For those who have lost their phone and their recovery codes."""
+        actor = actor_of(request)
+        count = sum(services.remove_totp(user=user, actor=actor) for user in queryset)
+        self.message_user(request, f"{count} second factors are gone.")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save and write the audit row (never the password)."""
@@ -114,6 +134,26 @@ class MembershipAdmin(ModelAdmin):
         for member in queryset.select_related("tenant", "user"):
             self.delete_model(request, member)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().changeform_view, *args, **more)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().delete_view, *args, **more)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().changelist_view, *args, **more)
+
+    def _or_said(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **more: Any
+    ) -> HttpResponse:
+        """What the view does, or why nothing was done."""
+        try:
+            with transaction.atomic():
+                return view(request, *args, **more)
+        except LastAdmin as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return redirect("admin:tenants_membership_changelist")
+
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none when it runs
     """A new key; all scopes unless some are unticked."""
@@ -147,7 +187,7 @@ class ApiKeyAdmin(ModelAdmin):
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("prefix", "name", "tenant__slug")
     list_select_related = ("tenant",)
-    actions = ("revoke",)
+    actions = ("rotate", "revoke")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         shown = ("tenant", "name", "scopes", "expires_at")
@@ -170,6 +210,18 @@ class ApiKeyAdmin(ModelAdmin):
         )
         obj.__dict__.update(key.__dict__)
         self.message_user(request, f"The key, shown this once: {raw}", messages.WARNING)
+
+    @admin.action(description="Rotate: the present one counts a day more", permissions=["change"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Put new keys in the place of the chosen ones, and show them, this once."""
+        for key in queryset.select_related("tenant"):
+            try:
+                _, raw = services.rotate_api_key(key=key, actor=actor_of(request))
+            except ApiKeyEnded as error:
+                self.message_user(request, f"{key.prefix}: {error.message}", messages.ERROR)
+            else:
+                said = f"In the place of {key.prefix}, shown this once: {raw}"
+                self.message_user(request, said, messages.WARNING)
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -7,6 +7,8 @@ SECRET_KEY_FALLBACKS."""
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -20,14 +22,34 @@ class Unreadable(Exception):
 
 
 @lru_cache(maxsize=32)
-def _fernet(key: str, purpose: str) -> Fernet:
+def _derived(key: str, purpose: str) -> bytes:
     derive = HKDF(SHA256(), length=32, salt=None, info=f"millrace {purpose}".encode())
-    return Fernet(base64.urlsafe_b64encode(derive.derive(key.encode())))
+    return derive.derive(key.encode())
+
+
+@lru_cache(maxsize=32)
+def _fernet(key: str, purpose: str) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(_derived(key, purpose)))
 
 
 def _keys(purpose: str) -> MultiFernet:
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     return MultiFernet([_fernet(key, purpose) for key in keys])
+
+
+def keyed_digest(text: str, *, purpose: str) -> str:
+    """HMAC-SHA256 (hex) of `text`: who lacks SECRET_KEY cannot try what it was made of."""
+    key = _derived(settings.SECRET_KEY, purpose)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def reseal(token: bytes, *, purpose: str) -> bytes | None:
+    """The token under the present SECRET_KEY; None where it is so already.  Raises Unreadable."""
+    try:
+        _fernet(settings.SECRET_KEY, purpose).decrypt(token)
+    except InvalidToken:
+        return seal(unseal(token, purpose=purpose), purpose=purpose)
+    return None
 
 
 def seal(text: str, *, purpose: str) -> bytes:

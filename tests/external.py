@@ -54,8 +54,15 @@ def servers() -> Iterator[dict[str, str]]:
         }
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
+            roles = connection.execute(
+                "SELECT rolname FROM pg_roles, pg_database"
+                " WHERE datname = %s AND starts_with(rolname, format('millrace_%%s_', pg_database.oid))",
+                (database,),
+            ).fetchall()
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
             connection.execute(drop)
+            for (role,) in roles:  # they are the cluster's, and stay when their database goes
+                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,15 +12,19 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth import get_user_model
+from django.contrib.auth import HASH_SESSION_KEY, get_user_model
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error as DatabaseError
+from django.utils.crypto import constant_time_compare
 
-from dashboard.live.page import Page, sections_html, swaps
+from dashboard.live.page import Page, sections_html, surroundings, swaps
 from dashboard.live.snapshots import MIN_INTERVAL_S, Snapshots, in_thread
 from dashboard.pages import PAGES
 from orchestrator.broadcast import group
 from orchestrator.domain.errors import MillraceError
-from tenants.access import Access, Person, access_tenant
+from tenants import fence
+from tenants.access import Access, access_tenant
 from tenants.errors import TenantsError
 
 logger = logging.getLogger(__name__)
@@ -70,10 +74,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
         route = dict(self.scope["url_route"]["kwargs"])
         page = PAGES.get(route.pop("page"))
         query = self.scope.get("query_string", b"").decode(errors="replace")[:LONGEST_QUERY]
-        if page is None:
+        slug = route.pop("slug")
+        if page is None or set(route) != {page.argument} - {None}:
             await self.close(NOT_FOUND)
             return
-        self.watch = Watch(page, route.pop("slug"), route, dict(parse_qsl(query)))
+        self.watch = Watch(page, slug, route, dict(parse_qsl(query)))
         if (code := await self._refusal()) is not None:
             await self.close(code)
             return
@@ -115,7 +120,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             began = time.monotonic()
             try:
                 await self._send_changes()
-            except MillraceError:
+            except (MillraceError, TenantsError):
                 await self.close(NOT_FOUND)
                 return
             except (DatabaseError, TimeoutError) as error:
@@ -163,8 +168,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
 def read_sections(watch: Watch, access: Access) -> dict[str, str]:
     """The page's sections as they read now."""
-    context = watch.page.context(access, watch.arguments, watch.query)
-    return sections_html(watch.page, {**context, "access": access, "tenant": access.tenant})
+    with fence.within(access.tenant.pk):
+        context = watch.page.context(access, watch.arguments, watch.query)
+        return sections_html(watch.page, {**context, **surroundings(access)})
+
+
+def _is_theirs(session: SessionBase, user: User) -> bool:
+    """Whether the session was begun under the person's present password."""
+    begun = session.get(HASH_SESSION_KEY, "")
+    hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+    return any(constant_time_compare(begun, one) for one in hashes)
 
 
 def authorise(scope: dict[str, Any], watch: Watch) -> tuple[int | None, Access | None]:
@@ -174,11 +187,11 @@ def authorise(scope: dict[str, Any], watch: Watch) -> tuple[int | None, Access |
     known = scope["user"]
     if not known.is_authenticated or not session.exists(session.session_key):
         return SIGNED_OUT, None
-    user: Person | None = get_user_model().objects.filter(pk=known.pk, is_active=True).first()
-    if user is None:
+    user: User | None = get_user_model().objects.filter(pk=known.pk, is_active=True).first()
+    if user is None or not _is_theirs(session, user):
         return SIGNED_OUT, None
     try:
-        access = access_tenant(user=user, slug=watch.slug)
+        access = access_tenant(user=user, slug=watch.slug, role=watch.page.role)
     except TenantsError:
         return NOT_FOUND, None
     return None, access

@@ -12,8 +12,12 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
+from orchestrator.selectors.alerts import alert_counts
 from tenants.access import Access
+from tenants.models import Role
 
+BADGE = "alert-badge"
+"""The section of every page that is in the frame around it."""
 Context = dict[str, Any]
 Query = Mapping[str, str]
 Arguments = Mapping[str, str]
@@ -26,22 +30,39 @@ class Page:
 
     `sections`: the template's partials that change while the page is open; each one fills the
     element whose id is `section-<name>`.  `about_run`: whether the page shows only the run that its
-    address names, so that other runs' changes do not touch it."""
+    address names, so that other runs' changes do not touch it.  `role`: whom it is for."""
 
     name: str
     template: str
     sections: tuple[str, ...]
     context: Callable[[Access, Arguments, Query], Context]
     about_run: bool = False
+    role: Role = Role.VIEWER
+    """Who may look at it."""
+    argument: str | None = None
+    """What its address names beside the tenant; None: nothing."""
 
     def concerns(self, arguments: Arguments, runs: list[str] | None) -> bool:
         """Whether a change of these runs (None: of many) may change the page."""
         return not self.about_run or runs is None or arguments["run_id"] in runs
 
 
+def surroundings(access: Access) -> Context:
+    """What every page of a tenant shows around itself; while it is open, the badge of its alerts too."""
+    return {
+        "access": access,
+        "tenant": access.tenant,
+        "counts": alert_counts(tenant=access.tenant),
+    }
+
+
 def sections_html(page: Page, context: Context) -> dict[str, str]:
     """Each section's HTML, by name."""
-    return {name: render_to_string(f"{page.template}#{name}", context) for name in page.sections}
+    found: dict[str, str] = {
+        name: render_to_string(f"{page.template}#{name}", context) for name in page.sections
+    }
+    found[BADGE] = render_to_string("dashboard/alert_badge.html", context)
+    return found
 
 
 def swaps(sections: Mapping[str, str]) -> str:

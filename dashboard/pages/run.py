@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from dashboard.live.page import Arguments, Context, Page, Query
 from dashboard.pages.graphs import GROUP_ABOVE, Node, Picture, picture
+from dashboard.pages.run_logs import logs_context, step_lines
 from dashboard.pages.timeline import MOST, timeline
 from dashboard.pages.undoing import undo_context, with_undos
 from dashboard.progress import OVER, parts
 from dashboard.words import STEP_STATES, duration
-from orchestrator.domain.errors import InvalidCursor, StepNotFound
+from orchestrator.domain.errors import InvalidCursor, PayloadUnavailable, StepNotFound
 from orchestrator.domain.repairs import Repair, run_may_pause, step_repairs
 from orchestrator.domain.statuses import TERMINAL_RUN, RunState, StepState
 from orchestrator.selectors.attempts import attempts_view
@@ -24,13 +25,20 @@ from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunRow, describe_run, view
 from orchestrator.selectors.schedules import schedule_of_run
+from orchestrator.selectors.slas import misses_of_run
 from orchestrator.selectors.steps import begun_steps, step_states, step_view, steps_page
 from orchestrator.selectors.versions import VersionGraph, version_graph
 from orchestrator.selectors.waits import awaited_signals
 from tenants.access import Access
 from tenants.models import Role
 
-TABS = {"graph": "Graph", "timeline": "Timeline", "events": "Events", "data": "Input and output"}
+TABS = {
+    "graph": "Graph",
+    "timeline": "Timeline",
+    "logs": "Logs",
+    "events": "Events",
+    "data": "Input and output",
+}
 STEPS = 100
 """Steps that one page lists of a run whose graph is grouped; of a smaller one it lists all."""
 BATCHES = 50
@@ -56,6 +64,9 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
         "error": decoded(run["error"]),
         "parts": parts(run["steps"]),
         "is_over": run["state"] in TERMINAL,
+        "misses": []
+        if run["state"] in TERMINAL
+        else misses_of_run(tenant=access.tenant, run_id=row.id),
         "may_cancel": access.may(Role.OPERATOR)
         and run["state"] not in TERMINAL
         and not run["closing"]
@@ -69,7 +80,9 @@ def context(access: Access, arguments: Arguments, query: Query) -> Context:
     }
     if access.may(Role.OPERATOR) and row.waiting_count:
         found["signals"] = awaited_signals(tenant=access.tenant, run_id=row.id)
-    if tab == "events":
+    if tab == "logs":
+        found |= logs_context(access, row.id, version_graph(row.version_id), query)
+    elif tab == "events":
         found["events"] = events(access, arguments, query)
     elif tab == "data":
         found["payloads"] = [
@@ -120,6 +133,7 @@ def step_choices(run: Row, step: Row | None) -> Context:
     )
     return {
         "choices": [choice.value for choice in Repair if choice in choices],
+        "may_give_up": (step.get("undoing") or {}).get("state") in ("ready", "waiting"),
         "may_start_here": RunState(run["state"]) in TERMINAL_RUN,
         "chosen_step": step["name"],
     }
@@ -164,6 +178,7 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
         "graph": drawn(graph, nodes, query),
         "attempts": [] if batches else attempts(access, row.id, chosen),
         "batches": batches,
+        **(step_lines(access, row.id, chosen) if chosen in graph.ordinals else {}),
     }
 
 
@@ -243,8 +258,11 @@ def decoded(value: object) -> Any:
 
 def shown(value: object) -> tuple[Any, bool]:
     """A payload to be printed, and whether it is too long for that."""
-    if isinstance(value, Payload) and len(value.text) > SHOWN_JSON:
-        return value.text[:SHOWN_JSON], True
+    try:
+        if isinstance(value, Payload) and len(value.text) > SHOWN_JSON:
+            return value.text[:SHOWN_JSON], True
+    except PayloadUnavailable:
+        pass  # the page says why
     return value, False
 
 
@@ -276,5 +294,10 @@ def node(step: Row) -> Node:
 
 
 RUN = Page(
-    "run", "dashboard/run.html", ("head", "banner", "signals", "body"), context, about_run=True
+    "run",
+    "dashboard/run.html",
+    ("head", "banner", "signals", "body"),
+    context,
+    about_run=True,
+    argument="run_id",
 )

@@ -96,4 +96,10 @@ def told(fire: Row | None) -> Row | None:
 
 
 SCHEDULES = Page("schedules", "dashboard/schedules.html", ("rows",), schedules_context)
-SCHEDULE = Page("schedule", "dashboard/schedule.html", ("head", "fires", "next"), schedule_context)
+SCHEDULE = Page(
+    "schedule",
+    "dashboard/schedule.html",
+    ("head", "fires", "next"),
+    schedule_context,
+    argument="name",
+)

@@ -54,4 +54,6 @@ def trigger_context(access: Access, arguments: Arguments, query: Query) -> Conte
 
 
 TRIGGERS = Page("triggers", "dashboard/triggers.html", ("rows",), triggers_context)
-TRIGGER = Page("trigger", "dashboard/trigger.html", ("head", "deliveries"), trigger_context)
+TRIGGER = Page(
+    "trigger", "dashboard/trigger.html", ("head", "deliveries"), trigger_context, argument="name"
+)

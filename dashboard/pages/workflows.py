@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dashboard import charts
 from dashboard.live.page import Arguments, Context, Page, Query
 from dashboard.pages.graphs import Node, picture
-from dashboard.pages.overview import stat_charts
+from dashboard.pages.overview import SHOWN, chart_notes, stat_charts
 from dashboard.pages.query import window
 from dashboard.pages.run import SHOWN_JSON
 from orchestrator.domain.errors import InvalidCursor
+from orchestrator.selectors.annotations import list_annotations
 from orchestrator.selectors.payloads import Payload
 from orchestrator.selectors.runs import RunFilters, list_runs
 from orchestrator.selectors.stats import WINDOWS, window_stats, workflow_stats
@@ -30,7 +32,9 @@ def workflows_context(access: Access, _arguments: Arguments, query: Query) -> Co
         page = list_workflows(tenant=access.tenant, limit=LIMIT, cursor=query.get("cursor") or None)
     except InvalidCursor:
         page = list_workflows(tenant=access.tenant, limit=LIMIT)
-    done = {row.name: row for row in workflow_stats(tenant=access.tenant, window_s=WINDOWS["24h"])}
+    names = [str(item["name"]) for item in page.items]
+    seen = workflow_stats(tenant=access.tenant, window_s=WINDOWS["24h"], names=names)
+    done = {row.name: row for row in seen}
     rows = [{**item, "stats": done.get(str(item["name"]))} for item in page.items]
     return {"rows": rows, "next_cursor": page.next_cursor}
 
@@ -52,8 +56,15 @@ def workflow_context(access: Access, arguments: Arguments, query: Query) -> Cont
     stats = window_stats(
         tenant=access.tenant,
         window_s=asked.seconds,
-        workflow=version.workflow.name,
+        workflows=[version.workflow.name],
         now=asked.until,
+        of=SHOWN,
+    )
+    notes = list_annotations(
+        tenant=access.tenant,
+        since=stats.since,
+        until=stats.until,
+        workflow=version.workflow.name,
     )
     document: Any = Payload(version.document).value
     definition = json.dumps(document, indent=2, ensure_ascii=False)
@@ -73,7 +84,8 @@ def workflow_context(access: Access, arguments: Arguments, query: Query) -> Cont
         "stats": stats,
         "window": asked,
         "windows": list(WINDOWS),
-        "charts": stat_charts(stats),
+        "charts": charts.marked(stat_charts(stats), chart_notes(notes)),
+        "notes": notes,
         "may_pause": access.may(Role.OPERATOR),
         "may_run": access.may(Role.OPERATOR) and version.workflow.archived_at is None,
         "example_input": json.dumps(example(document.get("input_schema")), indent=2),
@@ -108,4 +120,6 @@ def example(schema: object) -> object:
 
 
 WORKFLOWS = Page("workflows", "dashboard/workflows.html", ("rows",), workflows_context)
-WORKFLOW = Page("workflow", "dashboard/workflow.html", ("charts", "runs"), workflow_context)
+WORKFLOW = Page(
+    "workflow", "dashboard/workflow.html", ("charts", "runs"), workflow_context, argument="name"
+)

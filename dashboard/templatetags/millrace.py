@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import progress, words
+from dashboard.addresses import address
+from orchestrator.domain.errors import PayloadUnavailable
 from orchestrator.selectors.payloads import Payload
 
 register = template.Library()
@@ -28,6 +30,24 @@ _number("count", words.count)
 _number("rate", words.rate)
 _number("exact", words.exact)
 _number("percent", words.percent)
+_number("size", words.size)
+register.filter("amount", words.amount)
+
+
+register.simple_tag(words.measured, name="measured")
+
+
+@register.simple_tag(takes_context=True)
+def place(context: template.Context, page: str, **arguments: object) -> str:
+    """The address of a page of the same owner: of the tenant, or of the server where there is none."""
+    return address(context.get("tenant"), page, **arguments)
+
+
+@register.simple_tag(takes_context=True)
+def invalid(context: template.Context, field: str) -> SafeString:
+    """The attribute of a field with which something is wrong."""
+    is_wrong = any(one.field == field for one in context.get("wrong") or ())
+    return format_html(' aria-invalid="{}"', "true") if is_wrong else SafeString("")
 
 
 @register.simple_tag
@@ -56,7 +76,8 @@ def state(value: str, extra: str = "") -> SafeString:
 def moment(value: datetime | None, kind: str = "ago") -> SafeString:
     """A moment: absolute in the text, made relative and local by the page's script.
 
-    `kind`: ago (3 m ago), since (a span that grows), time (of day)."""
+    `kind`: ago (3 m ago), since (a span that grows), time (of day, to the millisecond; with its date
+    where that is another one), at (date and time)."""
     if value is None:
         return format_html('<span class="muted">{}</span>', "–")
     at = value.astimezone(UTC)
@@ -104,9 +125,12 @@ def steps_bar(steps: Mapping[str, int]) -> dict[str, object]:
 
 @register.filter
 def pretty(value: object) -> str:
-    """JSON on several lines; a stored payload keeps every digit."""
+    """JSON on several lines; a stored payload keeps every digit, or says why it cannot be read."""
     if isinstance(value, Payload):
-        value = value.value
+        try:
+            value = value.value
+        except PayloadUnavailable as error:
+            return error.message
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
@@ -114,3 +138,9 @@ def pretty(value: object) -> str:
 def decoded(value: object) -> object:
     """What a stored payload says; anything else as it is."""
     return value.value if isinstance(value, Payload) else value
+
+
+@register.filter
+def plain(value: object) -> str:
+    """A JSON value on one line: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from dashboard.views.show import access_or_404, refused
+from dashboard.views.show import access_or_404, back_with, refused
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import Invalid, MillraceError, NotFound
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.undoing import undo_run
+from tenants.access import Access
 from tenants.actors import Actor
 from tenants.errors import RoleRequired
 from tenants.models import Role
 
 
-def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person, for the audit log."""
-    return Actor("user", request.user.get_username(), request.META.get("REMOTE_ADDR", ""))
+def actor_of(request: HttpRequest, user: User | None = None) -> Actor:
+    """The signed-in person (or the one who is about to be), for the audit log."""
+    name = (user or request.user).get_username()
+    return Actor("user", name, request.META.get("REMOTE_ADDR", ""))
+
+
+def carry_out(
+    request: HttpRequest, slug: str, act: Callable[[Access], object], said: str
+) -> HttpResponseBase | None:
+    """Let an operator act, and say how it went; None: lead back to the page."""
+    try:
+        act(access_or_404(request, slug, Role.OPERATOR))
+        messages.success(request, said)
+    except RoleRequired as error:
+        return refused(request, error.message, error.status)
+    except NotFound as error:
+        raise Http404(error.message) from error
+    except jsonvalue.BadJson as error:
+        messages.error(request, f"The output is not JSON: {error.message}.")
+    except Invalid as error:
+        found = "; ".join(one.message for one in error.problems[:5])
+        messages.error(request, f"Nothing was done: {found or error.message}.")
+    except MillraceError as error:
+        messages.error(request, error.message)
+    return None
 
 
 @login_required
 @require_POST
 def cancel(request: HttpRequest, slug: str, run_id: str) -> HttpResponseBase:
     """Cancel a run (operators)."""
-    try:
-        access = access_or_404(request, slug, Role.OPERATOR)
+
+    def act(access: Access) -> None:
         cancel_run(tenant=access.tenant, run_id=run_id, actor=actor_of(request))
-        messages.success(request, "The run is being cancelled: what runs is asked to end.")
-    except RoleRequired as error:
-        return refused(request, error.message, error.status)
-    except NotFound as error:
-        raise Http404(error.message) from error
-    except MillraceError as error:
-        messages.error(request, error.message)
-    return redirect("run", slug=slug, run_id=run_id)
+
+    said = "The run is being cancelled: what runs is asked to end."
+    return carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
 
 
 @login_required
 @require_POST
 def undo(request: HttpRequest, slug: str, run_id: str) -> HttpResponseBase:
     """Undo a run that has ended (operators)."""
-    try:
-        access = access_or_404(request, slug, Role.OPERATOR)
+
+    def act(access: Access) -> None:
         undo_run(tenant=access.tenant, run_id=run_id, actor=actor_of(request))
-        messages.success(request, "The run is being undone, its last steps first.")
-    except RoleRequired as error:
-        return refused(request, error.message, error.status)
-    except NotFound as error:
-        raise Http404(error.message) from error
-    except MillraceError as error:
-        messages.error(request, error.message)
-    return redirect("run", slug=slug, run_id=run_id)
+
+    said = "The run is being undone, its last steps first."
+    return carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
 
 
 @login_required
@@ -81,4 +97,5 @@ def run_now(request: HttpRequest, slug: str, name: str) -> HttpResponseBase:
         messages.error(request, error.message)
     else:
         return redirect("run", slug=slug, run_id=str(made.run_id))
-    return redirect("workflow", slug=slug, name=name)
+    typed = {"input": request.POST.get("input", "")}
+    return back_with(request, typed, "workflow", slug=slug, name=name)

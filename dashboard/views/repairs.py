@@ -3,44 +3,16 @@ what the state allows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
-from dashboard.views.actions import actor_of
-from dashboard.views.show import access_or_404, refused
+from dashboard.views.actions import actor_of, carry_out
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.errors import Invalid, MillraceError, NotFound
 from orchestrator.services import actions, pauses, repairs
 from tenants.access import Access
-from tenants.errors import RoleRequired
-from tenants.models import Role
-
-
-def _carry_out(
-    request: HttpRequest, slug: str, act: Callable[[Access], object], said: str
-) -> HttpResponseBase | None:
-    """Let an operator act, and say how it went; None: lead back to the page."""
-    try:
-        act(access_or_404(request, slug, Role.OPERATOR))
-        messages.success(request, said)
-    except RoleRequired as error:
-        return refused(request, error.message, error.status)
-    except NotFound as error:
-        raise Http404(error.message) from error
-    except jsonvalue.BadJson as error:
-        messages.error(request, f"The output is not JSON: {error.message}.")
-    except Invalid as error:
-        found = "; ".join(one.message for one in error.problems[:5])
-        messages.error(request, f"Nothing was done: {found or error.message}.")
-    except MillraceError as error:
-        messages.error(request, error.message)
-    return None
 
 
 @login_required
@@ -64,7 +36,7 @@ def run_action(request: HttpRequest, slug: str, run_id: str, action: str) -> Htt
         "resume": "The run goes on.",
         "retry": "The run runs again" + (f" from {from_step}." if from_step else "."),
     }[action]
-    return _carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
+    return carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
 
 
 @login_required
@@ -90,7 +62,7 @@ def step_action(
         "complete": f"{step} was completed by hand.",
         "skip": f"{step} was skipped by hand.",
     }[action]
-    return _carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
+    return carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
 
 
 @login_required
@@ -104,7 +76,7 @@ def workflow_action(request: HttpRequest, slug: str, name: str, action: str) -> 
         do(tenant=access.tenant, name=name, actor=actor)
 
     said = "The workflow is paused: its runs wait." if action == "pause" else "Its runs go on."
-    return _carry_out(request, slug, act, said) or redirect("workflow", slug=slug, name=name)
+    return carry_out(request, slug, act, said) or redirect("workflow", slug=slug, name=name)
 
 
 @login_required
@@ -123,4 +95,4 @@ def retry_letters(request: HttpRequest, slug: str) -> HttpResponseBase:
         actions.retry_dead_letters(tenant=access.tenant, body=given, actor=actor_of(request))
 
     said = "They are being retried, as fast as was asked for."
-    return _carry_out(request, slug, act, said) or redirect("dead_letters", slug=slug)
+    return carry_out(request, slug, act, said) or redirect("dead_letters", slug=slug)

@@ -13,19 +13,32 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from dashboard.forms import Wrong, decoded, told, workflow_choices
 from dashboard.views.actions import actor_of
 from dashboard.views.show import access_or_404, frame, refused
-from orchestrator.domain import jsonvalue
-from orchestrator.domain.errors import Invalid, MillraceError, NotFound
+from orchestrator.domain.errors import MillraceError, NotFound
 from orchestrator.models import Schedule
 from orchestrator.selectors.schedules import access_schedule, document
-from orchestrator.selectors.workflows import list_workflows
 from orchestrator.services import schedules as services
 from tenants.access import Access
 from tenants.errors import RoleRequired, TenantsError
 from tenants.models import Role, Tenant
 
-NAMES = 500
+LABELS = {
+    "name": "Name",
+    "workflow": "Workflow",
+    "input": "Input",
+    "labels": "Labels",
+    "priority": "Priority",
+    "cron": "Cron expression",
+    "timezone": "Time zone of the expression",
+    "interval": "Interval",
+    "start_at": "Not before",
+    "jitter": "Jitter",
+    "overlap": "While an earlier run goes on",
+    "missed": "Times that went by while the server was away",
+}
+"""What the form calls what the API calls otherwise."""
 EMPTY = {"overlap": "skip", "missed": "one", "timezone": "UTC", "kind": "cron", "input": "{}"}
 TEXTS = ("name", "workflow", "jitter", "start_at")
 
@@ -57,12 +70,8 @@ def edit(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
             made, _ = services.replace_schedule(
                 tenant=access.tenant, name=row.name, body=said, actor=actor_of(request)
             )
-    except jsonvalue.BadJson as error:
-        wrong = [f"Input and labels are JSON: {error.message}."]
-    except Invalid as error:
-        wrong = [f"{one.path.strip('/') or 'it'}: {one.message}" for one in error.problems]
     except (MillraceError, TenantsError) as error:
-        wrong = [error.message]
+        wrong = told(error, LABELS)
     else:
         messages.success(request, f"The schedule {made.name} is saved.")
         return redirect("schedule", slug=slug, name=made.name)
@@ -74,16 +83,15 @@ def _form(
     access: Access,
     row: Schedule | None,
     values: Mapping[str, str],
-    wrong: list[str],
+    wrong: list[Wrong],
 ) -> HttpResponseBase:
-    names = [item["name"] for item in list_workflows(tenant=access.tenant, limit=NAMES).items]
     context = {
         **frame(request, access),
         "page_name": "schedule",
         "schedule": row,
         "values": values,
         "wrong": wrong,
-        "names": names,
+        "names": workflow_choices(access.tenant, [values.get("workflow", "")]),
         "overlaps": {
             "skip": "Skip it",
             "queue": "Wait for the earlier one",
@@ -101,7 +109,7 @@ def _form(
 
 
 def body(values: Mapping[str, str]) -> dict[str, object]:
-    """What the form says, as the API takes it.  Raises BadJson."""
+    """What the form says, as the API takes it.  Raises Invalid."""
     said: dict[str, object] = {key: values[key] for key in TEXTS if values.get(key)}
     if values.get("kind") == "interval":
         said["interval"] = values.get("interval", "")
@@ -117,8 +125,8 @@ def body(values: Mapping[str, str]) -> dict[str, object]:
     if values.get("priority"):
         text = values["priority"]
         said["priority"] = int(text) if text.isdecimal() and len(text) < 9 else text
-    said["input"] = jsonvalue.decode(values.get("input") or "{}")
-    said["labels"] = jsonvalue.decode(values.get("labels") or "{}")
+    said["input"] = decoded(values, "input", "{}")
+    said["labels"] = decoded(values, "labels", "{}")
     return said
 
 
@@ -189,12 +197,8 @@ def act(request: HttpRequest, slug: str, name: str, action: str) -> HttpResponse
         return refused(request, error.message, error.status)
     except NotFound as error:
         raise Http404(error.message) from error
-    except Invalid as error:
-        messages.error(
-            request, "; ".join(f"{p.path.strip('/')}: {p.message}" for p in error.problems)
-        )
     except MillraceError as error:
-        messages.error(request, error.message)
+        messages.error(request, "; ".join(map(str, told(error, {}))))
     else:
         if action == "delete":
             return redirect("schedules", slug=slug)

@@ -15,19 +15,29 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from dashboard.forms import Wrong, decoded, told, workflow_choices
 from dashboard.views.actions import actor_of
-from dashboard.views.schedules import NAMES
 from dashboard.views.show import access_or_404, frame, refused
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.errors import Invalid, MillraceError, NotFound
+from orchestrator.domain.errors import MillraceError, NotFound
 from orchestrator.models import Trigger
 from orchestrator.selectors.triggers import access_trigger, rate, trigger_view
-from orchestrator.selectors.workflows import list_workflows
 from orchestrator.services import triggers as services
 from tenants.access import Access
 from tenants.errors import RoleRequired, TenantsError
 from tenants.models import Role
 
+LABELS = {
+    "name": "Name",
+    "workflow": "Workflow",
+    "input": "Input",
+    "labels": "Labels",
+    "priority": "Priority",
+    "scheme": "Signed as",
+    "dedup_key": "The same request is one with the same",
+    "rate": "At most",
+}
+"""What the form calls what the API calls otherwise."""
 EMPTY = {"scheme": "millrace", "rate": "600/1m", "enabled": "on"}
 TEXTS = ("name", "workflow", "scheme", "dedup_key", "rate")
 
@@ -55,12 +65,8 @@ def edit(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
             made, secret = services.replace_trigger(
                 tenant=access.tenant, name=row.name, body=said, actor=actor
             )
-    except jsonvalue.BadJson as error:
-        wrong = [f"Input and labels are JSON: {error.message}."]
-    except Invalid as error:
-        wrong = [f"{one.path.strip('/') or 'it'}: {one.message}" for one in error.problems]
     except (MillraceError, TenantsError) as error:
-        wrong = [error.message]
+        wrong = told(error, LABELS)
     else:
         if secret is not None:
             return _secret(request, access, made, secret)
@@ -74,16 +80,15 @@ def _form(
     access: Access,
     row: Trigger | None,
     values: Mapping[str, str],
-    wrong: list[str],
+    wrong: list[Wrong],
 ) -> HttpResponseBase:
-    names = [item["name"] for item in list_workflows(tenant=access.tenant, limit=NAMES).items]
     context = {
         **frame(request, access),
         "page_name": "trigger",
         "trigger": row,
         "values": values,
         "wrong": wrong,
-        "names": names,
+        "names": workflow_choices(access.tenant, [values.get("workflow", "")]),
     }
     status = 422 if wrong else 200
     return render(request, "dashboard/trigger_form.html", context, status=status)
@@ -103,15 +108,15 @@ def _secret(request: HttpRequest, access: Access, row: Trigger, secret: str) -> 
 
 
 def body(values: Mapping[str, str]) -> dict[str, object]:
-    """What the form says, as the API takes it.  Raises BadJson."""
+    """What the form says, as the API takes it.  Raises Invalid."""
     said: dict[str, object] = {key: values[key] for key in TEXTS if values.get(key)}
     said["enabled"] = values.get("enabled") == "on"
     if values.get("priority"):
         text = values["priority"]
         said["priority"] = int(text) if text.isdecimal() and len(text) < 9 else text
     if values.get("input"):
-        said["input"] = jsonvalue.decode(values["input"])
-    said["labels"] = jsonvalue.decode(values.get("labels") or "{}")
+        said["input"] = decoded(values, "input", "{}")
+    said["labels"] = decoded(values, "labels", "{}")
     return said
 
 

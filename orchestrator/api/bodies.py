@@ -36,10 +36,10 @@ def read_json(request: ApiRequest, *, default: object = None) -> object:
     limit = payload_limit(request.tenant) + ENVELOPE
     declared = request.META.get("CONTENT_LENGTH") or "0"
     if declared.isdigit() and int(declared) > limit:
-        raise too_large(limit)
+        raise over_payload(limit, int(declared))
     text = request.read(limit + 1)
     if len(text) > limit:
-        raise too_large(limit)
+        raise over_payload(limit, len(text))
     if not text and default is not None:
         return default
     try:
@@ -48,9 +48,14 @@ def read_json(request: ApiRequest, *, default: object = None) -> object:
         raise unreadable(error) from None
 
 
-def too_large(limit: int) -> TooLarge:
-    """More than the tenant's payloads may have."""
-    return TooLarge(f"The body is larger than {limit:,} bytes.", limit=limit)
+def too_large(limit: int, **facts: object) -> TooLarge:
+    """More than a body may have."""
+    return TooLarge(f"The body is larger than {limit:,} bytes.", limit=limit, **facts)
+
+
+def over_payload(limit: int, size: int) -> TooLarge:
+    """More than the tenant's payloads may have; `size`: so far as it was read."""
+    return too_large(limit, quota="max_payload_bytes", value=limit - ENVELOPE, use=size)
 
 
 def spool(request: HttpRequest) -> IO[bytes]:
@@ -77,9 +82,11 @@ def lines_of(file: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | Millrac
     while text := file.readline(limit + 1):
         number += 1
         if len(text) > limit and not text.endswith(b"\n"):
+            size = len(text)
             while text and not text.endswith(b"\n"):
                 text = file.readline(BLOCK)
-            yield number, too_large(limit)
+                size += len(text)
+            yield number, over_payload(limit, size)
         elif stripped := text.strip():
             yield number, stripped
 

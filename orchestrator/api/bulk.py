@@ -21,6 +21,7 @@ from orchestrator.domain.errors import MillraceError
 from orchestrator.selectors.payloads import render
 from orchestrator.services.bulk import submit_bulk
 from orchestrator.store.release import release
+from tenants import fence
 
 router = Router(tags=["runs"])
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def _next_chunk(lines: Iterator[tuple[int, bytes | MillraceError]]) -> Lines:
 
 def _submit(request: ApiRequest, chunk: Lines) -> bytes:
     try:
-        results = submit_bulk(tenant=request.tenant, lines=chunk, actor=request.actor)
+        with fence.within(request.tenant.pk):
+            results = submit_bulk(tenant=request.tenant, lines=chunk, actor=request.actor)
     except (Error, psycopg.Error) as error:
         logger.warning("a bulk call's chunk was not made: %s", error)
         lost = details(Unavailable())

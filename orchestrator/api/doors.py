@@ -11,13 +11,14 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from orchestrator import logs
 from orchestrator.api.answers import answer
 from orchestrator.api.errors import refuse, unexpected
 from orchestrator.api.waiter import wait_for_end
 from orchestrator.domain.errors import KeyInvalid, MillraceError, ScopeMissing
 from orchestrator.domain.statuses import TERMINAL_RUN
 from orchestrator.selectors.runs import run_view
-from tenants import keys
+from tenants import fence, keys
 from tenants.actors import Actor
 from tenants.models import Tenant
 
@@ -43,17 +44,27 @@ class UntilEnd:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def bearer(request: HttpRequest) -> str:
+    """The key that a request carries; empty where it carries none."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
 def identify(request: HttpRequest, scope: str) -> ApiRequest:
-    """The request with its tenant and actor.  Raises KeyInvalid, ScopeMissing."""
-    scheme, _, raw = request.headers.get("Authorization", "").partition(" ")
-    key = keys.authenticate(raw.strip()) if scheme.lower() == "bearer" else None
+    """The request with its tenant and actor.  Raises KeyInvalid, ScopeMissing, TooManyGuesses."""
+    raw = bearer(request)
+    origin = request.META.get("REMOTE_ADDR") or ""
+    key = keys.authenticate(raw, origin=origin) if raw else None
     if key is None:
         raise KeyInvalid
+    if (about := logs.request.get()) is not None:
+        about.tenant, about.key = key.tenant.slug, key.prefix
+        about.route = None if request.resolver_match is None else f"/{request.resolver_match.route}"
     if scope not in key.scopes:
         raise ScopeMissing(scope=scope)
     known: ApiRequest = request  # type: ignore[assignment]  # it gets what makes it one here
     known.tenant = key.tenant
-    known.actor = Actor(kind="key", name=key.prefix, origin=request.META.get("REMOTE_ADDR") or "")
+    known.actor = Actor(kind="key", name=key.prefix, origin=origin)
     return known
 
 
@@ -70,7 +81,9 @@ def door(
     ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
         @functools.wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            return view(identify(request, scope), *args, **kwargs)
+            known = identify(request, scope)
+            with fence.within(known.tenant.pk):
+                return view(known, *args, **kwargs)
 
         return guarded
 
@@ -87,6 +100,7 @@ class Later(HttpResponse):
         super().__init__(status=outcome.status)
         self._request = request
         self._outcome = outcome
+        self.tenant_id = request.tenant.pk
 
     async def wait(self) -> None:
         """Return when the run has ended or time is up."""
@@ -94,14 +108,16 @@ class Later(HttpResponse):
 
     def settle(self) -> HttpResponse:
         """The answer by now."""
+        tenant = self._request.tenant
         try:
-            run = run_view(tenant=self._request.tenant, run_id=self._outcome.run_id)
+            with fence.within(tenant.pk):
+                run = run_view(tenant=tenant, run_id=self._outcome.run_id)
+                status = 200 if run["state"] in TERMINAL_RUN else self._outcome.status
+                return answer(run, status, headers=self._outcome.headers)
         except MillraceError as error:
             return refuse(error)
         except Exception as error:
             return unexpected(error)
-        status = 200 if run["state"] in TERMINAL_RUN else self._outcome.status
-        return answer(run, status, headers=self._outcome.headers)
 
 
 def waiting_door(
@@ -118,7 +134,8 @@ def waiting_door(
         @functools.wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             known = identify(request, scope)
-            outcome = view(known, *args, **kwargs)
+            with fence.within(known.tenant.pk):
+                outcome = view(known, *args, **kwargs)
             return Later(known, outcome) if isinstance(outcome, UntilEnd) else outcome
 
         return guarded

@@ -9,8 +9,9 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from ninja import NinjaAPI
 
+from orchestrator import logs
 from orchestrator.api.answers import answer
-from orchestrator.domain.errors import Invalid, MillraceError, OverQuota, Problem
+from orchestrator.domain.errors import Invalid, MillraceError, Problem
 from tenants.errors import TenantsError
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,12 @@ def details(error: MillraceError | TenantsError) -> dict[str, object]:
         **facts,
     }
     if isinstance(error, Invalid):
-        found["errors"] = [_finding(problem) for problem in error.problems]
+        found["errors"] = [finding(problem) for problem in error.problems]
     return found
 
 
-def _finding(problem: Problem) -> dict[str, object]:
+def finding(problem: Problem) -> dict[str, object]:
+    """A problem with its place."""
     return {"path": problem.path, "message": problem.message, "code": problem.code}
 
 
@@ -45,7 +47,7 @@ def refuse(error: MillraceError | TenantsError) -> HttpResponse:
     headers = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, OverQuota):
+    if "retry_after" in error.facts:
         headers["Retry-After"] = str(error.facts["retry_after"])
     return answer(details(error), error.status, headers=headers, content_type=PROBLEM_JSON)
 
@@ -54,13 +56,15 @@ def plain(
     status: int, title: str, detail: str, code: str, headers: dict[str, str] | None = None
 ) -> HttpResponse:
     """A problem that no error of ours stands for."""
-    problem = {
+    problem: dict[str, object] = {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": detail,
         "code": code,
     }
+    if status >= 500 and (about := logs.request.get()) is not None:
+        problem["request_id"] = about.id  # by which the log tells of it
     return answer(problem, status, headers=headers, content_type=PROBLEM_JSON)
 
 

@@ -10,12 +10,12 @@ from orchestrator.api.answers import answer
 from orchestrator.api.bodies import read_json
 from orchestrator.api.doors import ApiRequest, UntilEnd, door, waiting_door
 from orchestrator.api.queries import PAGING, RUN_FILTERS, Query
-from orchestrator.api.schemas import Attempt, Event, Graph, ListOf, Run, StepRun
+from orchestrator.api.schemas import Attempt, Graph, ListOf, MapResult, Run, StepRun
 from orchestrator.domain.errors import MillraceError
 from orchestrator.domain.statuses import TERMINAL_RUN
 from orchestrator.selectors.attempts import access_step, attempts_view
-from orchestrator.selectors.events import events_page
-from orchestrator.selectors.paging import LARGEST_LIMIT, Page
+from orchestrator.selectors.paging import LARGEST_LIMIT, page_of
+from orchestrator.selectors.results import results_page
 from orchestrator.selectors.runs import access_run, list_runs, run_view, view
 from orchestrator.selectors.steps import graph_view, steps_page
 from orchestrator.selectors.workflows import access_workflow
@@ -44,6 +44,7 @@ def _body(request: ApiRequest, workflow: str) -> object:
         409,
         413,
         422,
+        429,
         parameters=(documents.WAIT, documents.KEY),
         body=documents.SUBMISSION,
         required=False,
@@ -146,18 +147,40 @@ def get_steps(request: ApiRequest, run_id: str) -> HttpResponse:
     openapi_extra=documents.route(
         404,
         422,
-        parameters=(documents.parameter("index", "A map's batch", kind="integer", minimum=0),),
+        parameters=(
+            documents.LIMIT,
+            documents.CURSOR,
+            documents.parameter("index", "A map's batch", kind="integer", minimum=0),
+        ),
     ),
 )
 @door("runs:read")
 def get_attempts(request: ApiRequest, run_id: str, step: str) -> HttpResponse:
     """Attempts, first to last."""
     access_step(tenant=request.tenant, run_id=run_id, name=step)
-    query = Query(request, ("index",))
-    index = query.index()
+    query = Query(request, (*PAGING, "index"))
+    limit, cursor, index = query.limit(), query.cursor(), query.index()
     query.done()
     items = attempts_view(tenant=request.tenant, run_id=run_id, name=step, index=index)
-    return answer(Page(items, None).view())
+    rows = {f"{place:09}": item for place, item in enumerate(items)}
+    return answer(page_of("attempts", rows, limit=limit, cursor=cursor).view())
+
+
+@router.get(
+    "/runs/{run_id}/steps/{step}/results",
+    response=ListOf[MapResult],
+    summary="List a map's results",
+    openapi_extra=documents.route(404, 422, parameters=(documents.STEPS_LIMIT, documents.CURSOR)),
+)
+@door("runs:read")
+def get_results(request: ApiRequest, run_id: str, step: str) -> HttpResponse:
+    """Results of items whose batches have ended, in the batches' order.  A page also ends after 1 MiB."""
+    access_step(tenant=request.tenant, run_id=run_id, name=step)
+    query = Query(request, PAGING)
+    limit, cursor = query.limit(LARGEST_LIMIT), query.cursor()
+    query.done()
+    page = results_page(tenant=request.tenant, run_id=run_id, name=step, limit=limit, cursor=cursor)
+    return answer(page.view())
 
 
 @router.get(
@@ -170,23 +193,6 @@ def get_attempts(request: ApiRequest, run_id: str, step: str) -> HttpResponse:
 def get_graph(request: ApiRequest, run_id: str) -> HttpResponse:
     """Steps with their states, and edges."""
     return answer(graph_view(tenant=request.tenant, run_id=run_id))
-
-
-@router.get(
-    "/runs/{run_id}/events",
-    response=ListOf[Event],
-    summary="List a run's events",
-    openapi_extra=documents.route(404, 422, parameters=(documents.LIMIT, documents.CURSOR)),
-)
-@door("runs:read")
-def get_events(request: ApiRequest, run_id: str) -> HttpResponse:
-    """Events, oldest first."""
-    access_run(tenant=request.tenant, run_id=run_id)
-    query = Query(request, PAGING)
-    limit, cursor = query.limit(), query.cursor()
-    query.done()
-    page = events_page(tenant=request.tenant, run_id=run_id, limit=limit, cursor=cursor)
-    return answer(page.view())
 
 
 @router.post(

@@ -58,7 +58,7 @@ def get_schedules(request: ApiRequest) -> HttpResponse:
     "/schedules",
     response={201: ScheduleView},
     summary="Make a schedule",
-    openapi_extra=documents.route(400, 409, 413, 422, body=SCHEDULE),
+    openapi_extra=documents.route(400, 409, 413, 422, 429, body=SCHEDULE),
 )
 @door("workflows:write")
 def create(request: ApiRequest) -> HttpResponse:
@@ -87,7 +87,7 @@ def get_schedule(request: ApiRequest, name: str) -> HttpResponse:
     "/schedules/{name}",
     response={200: ScheduleView, 201: ScheduleView},
     summary="Make or replace a schedule",
-    openapi_extra=documents.route(400, 413, 422, body=SCHEDULE),
+    openapi_extra=documents.route(400, 413, 422, 429, body=SCHEDULE),
 )
 @door("workflows:write")
 def replace(request: ApiRequest, name: str) -> HttpResponse:

@@ -44,11 +44,13 @@ class ListOf(Schema, Generic[Item]):
 
 
 class Published(Schema):
-    """A version of a workflow."""
+    """A version of a workflow; `warnings` stands there where it has some: it names secrets that there
+    are not yet."""
 
     name: str
     version: int
     checksum: str
+    warnings: list[Finding] = []
 
 
 class WorkflowHead(Schema):
@@ -238,6 +240,15 @@ class StepRun(Schema):
     errors: list[ItemError] | None
 
 
+class MapResult(Schema):
+    """What a map's item came to: null if it failed.  `index` is its batch; `item_index` is null where
+    the map is not `ordered`."""
+
+    item_index: int | None
+    index: int
+    output: Json
+
+
 class Attempt(Schema):
     """One try of a step run; lost, snoozed and given-back ones use up no number."""
 
@@ -298,6 +309,19 @@ class Event(Schema):
     data: Json
 
 
+class LogLine(Schema):
+    """A line that a handler logged; `id` grows in the order in which a run's lines were written."""
+
+    id: int
+    at: datetime
+    step: str
+    index: int | None
+    attempt: int
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    message: str
+    fields: Json
+
+
 class HandlerView(Schema):
     """A handler; `workers` is how many live ones have it."""
 
@@ -322,24 +346,3 @@ class WorkerView(Schema):
     in_flight: int
     started_at: datetime
     seen_at: datetime
-
-
-class QuotaUse(Schema):
-    """What the tenant has in use now."""
-
-    connections: int
-    ready_steps: int
-    active_runs: int
-
-
-class QuotaView(Schema):
-    """The tenant's limits and their use."""
-
-    max_connections: int
-    weight: float
-    max_steps: int
-    max_payload_bytes: int
-    max_bulk_lines: int
-    keep_outputs: bool
-    suspended: bool
-    use: QuotaUse

@@ -9,6 +9,7 @@ from orchestrator.api import documents
 from orchestrator.api.answers import answer
 from orchestrator.api.bodies import read_json
 from orchestrator.api.doors import ApiRequest, door
+from orchestrator.api.errors import finding
 from orchestrator.api.queries import PAGING, Query
 from orchestrator.api.schemas import (
     ListOf,
@@ -52,7 +53,13 @@ def publish(request: ApiRequest, name: str) -> HttpResponse:
         actor=request.actor,
         dry_run=dry_run,
     )
-    published = {"name": made.name, "version": made.version, "checksum": made.checksum}
+    published: dict[str, object] = {
+        "name": made.name,
+        "version": made.version,
+        "checksum": made.checksum,
+    }
+    if made.warnings:
+        published["warnings"] = [finding(problem) for problem in made.warnings]
     return answer(published, 201 if made.created and not dry_run else 200)
 
 

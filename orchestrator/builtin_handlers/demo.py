@@ -7,8 +7,9 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
+from collections.abc import AsyncIterator
 
-from orchestrator.handlers import Abort, Continue, StepContext, handler
+from orchestrator.handlers import Abort, Continue, Item, StepContext, handler
 
 FIRST_NAMES = ("Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Tony")
 THEMES = ("light", "dark")
@@ -72,6 +73,7 @@ async def reserve(
     await asyncio.sleep(0.05)
     if not items:
         raise Abort("an order without items cannot be reserved")
+    ctx.log.info("reserved %s items", len(items), extra={"order": order_id})
     return {"order_id": order_id, "reservation": ctx.idempotency_key, "items": len(items)}
 
 
@@ -91,7 +93,9 @@ def charge(
     if amount <= 0:
         raise Abort(f"cannot charge {amount}")
     if ctx.attempt <= fail_first:
+        ctx.log.warning("the payment service does not answer", extra={"order": order_id})
         raise ConnectionError("the payment service did not answer")
+    ctx.log.info("charged %s", amount, extra={"order": order_id})
     return {"order_id": order_id, "charged": amount, "payment": ctx.idempotency_key}
 
 
@@ -143,3 +147,19 @@ def resize(ctx: StepContext, *, item: object, size: int = 128) -> dict[str, obje
     """A little computing for each item, in a process of its own."""
     checksum = zlib.crc32(str(item).encode() * 1000)
     return {"item": item, "size": size, "checksum": checksum}
+
+
+@handler("demo.provision")
+async def provision(ctx: StepContext, *, customer: str) -> dict[str, object]:
+    """Prepare a customer's account; it is ready when asked for the third time."""
+    await asyncio.sleep(0.02)
+    return {"customer": customer, "ready": ctx.repetition >= 3}
+
+
+@handler("demo.customers")
+async def customers(
+    ctx: StepContext, *, count: int = 1_000, after: int | None = None
+) -> AsyncIterator[Item]:
+    """So many customers, for a map to read, behind the last one that was kept."""
+    for number in range((after or 0) + 1, count + 1):
+        yield Item({"id": number, "name": FIRST_NAMES[number % len(FIRST_NAMES)]}, cursor=number)

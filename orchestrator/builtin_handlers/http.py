@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Final
 
 import httpx
 
-from orchestrator.conf import conf
+from orchestrator.conf import conf, names
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.durations import parse_duration
 from orchestrator.handlers import Abort, StepContext, handler
+from tenants.networks import Address, is_public
 
 MOST_REDIRECTS = 5
 LARGEST_ANSWER = 16 * 1024 * 1024
 LONGEST_S = 3600.0
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization")
-NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+KEPT_HEADERS = (
+    "accept", "accept-encoding", "accept-language", "content-type", "idempotency-key", "user-agent",
+)  # fmt: skip
+"""What another host than the one that was named gets to see after a redirect."""
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HttpFailed(Exception):
@@ -61,12 +67,14 @@ async def http(
         raise Abort(f"core.http: {method} is no method; it takes {', '.join(METHODS)}")
     if body is not None and json is not None:
         raise Abort("core.http takes either body or json")
-    sent = httpx.Headers(headers or {})
+    sent = _headers(headers or {})
     content = None if body is None else body.encode()
     if json is not None:
         content = jsonvalue.encode(json).encode()
         sent.setdefault("content-type", "application/json")
     sent.setdefault("idempotency-key", ctx.idempotency_key)
+    if ctx.traceparent is not None:
+        sent.setdefault("traceparent", ctx.traceparent)
     sent["accept-encoding"] = "identity"
     try:
         seconds = min(parse_duration(timeout).total_seconds(), LONGEST_S)
@@ -79,10 +87,23 @@ async def http(
         )
     status = answer["status"]
     assert isinstance(status, int)
+    ctx.log.debug("%s %s answered %s", method.upper(), target.copy_with(query=None), status)
     if status not in expect if expect else not 200 <= status < 300:
         failed = ServerFailed if status >= 500 else HttpFailed
         raise failed(f"{method.upper()} {url} answered {status}")
     return answer
+
+
+def _headers(given: Mapping[str, object]) -> httpx.Headers:
+    """The headers, none of which ends its line.  Raises Abort."""
+    sent: dict[str, str] = {}
+    for name, value in given.items():
+        if not _TOKEN.fullmatch(name):
+            raise Abort("core.http: a header's name has characters that none may have")
+        if not isinstance(value, str) or _CONTROL.search(value) or not value.isascii():
+            raise Abort(f"core.http: the header {name} must be ASCII text without line ends")
+        sent[name] = value
+    return httpx.Headers(sent)
 
 
 async def _follow(
@@ -108,8 +129,12 @@ async def _follow(
                 url.port,
             ):
                 headers = httpx.Headers(
-                    [item for item in headers.multi_items() if item[0] not in SECRET_HEADERS]
+                    [item for item in headers.multi_items() if item[0] in KEPT_HEADERS]
                 )
+                if content is not None and answer["status"] in (307, 308):
+                    raise Abort(
+                        f"core.http: {url.host} redirects to another place, which gets no body"
+                    )
             status = answer["status"]
             if status == 303 or (status in (301, 302) and method == "POST"):
                 method, content = ("HEAD" if method == "HEAD" else "GET"), None
@@ -175,31 +200,21 @@ async def _judge(url: httpx.URL) -> Address:
     if url.userinfo:
         raise Abort("core.http: put credentials into a header, not into the address")
     host = url.host.lower().rstrip(".")
-    patterns = [part.strip().lower() for part in conf().http_allow.split(",") if part.strip()]
+    patterns = names(conf().http_allow)
     if patterns and not any(fnmatchcase(host, pattern) for pattern in patterns):
         raise Abort(f"core.http: {host} is not among the hosts that the server allows")
     loop = asyncio.get_running_loop()
     port = url.port or (443 if url.scheme == "https" else 80)
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise Abort(f"core.http: {host[:100]} is no host's name") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
     if not conf().http_allow_private:
         for address in addresses:
             if not is_public(address):
                 raise Abort(f"core.http: {host} is at a private address, which is not allowed")
     return addresses[0]
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public network, whatever notation it hides in."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if address.teredo is not None:
-            return False
-    return address.is_global and not address.is_multicast
 
 
 @cache

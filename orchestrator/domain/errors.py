@@ -148,6 +148,14 @@ class OverQuota(MillraceError):
         )
 
 
+class PayloadUnavailable(MillraceError):
+    """An input or output cannot be read: {reason}."""
+
+    code = "payload_unavailable"
+    status = 503
+    title = "Payload unavailable"
+
+
 class KeyInvalid(Unauthorized):
     """The API key is missing, unknown, expired or revoked."""
 
@@ -214,10 +222,46 @@ class BackfillNotFound(NotFound):
     code = "backfill_not_found"
 
 
+class SlaNotFound(NotFound):
+    """There is no such SLA."""
+
+    code = "sla_not_found"
+
+
+class ProposalNotFound(NotFound):
+    """There is no such proposal, or it was decided."""
+
+    code = "proposal_not_found"
+
+
 class TriggerNotFound(NotFound):
     """There is no such trigger."""
 
     code = "trigger_not_found"
+
+
+class AlertNotFound(NotFound):
+    """There is no such alert."""
+
+    code = "alert_not_found"
+
+
+class ChannelNotFound(NotFound):
+    """There is no such channel."""
+
+    code = "channel_not_found"
+
+
+class SilenceNotFound(NotFound):
+    """There is no such silence."""
+
+    code = "silence_not_found"
+
+
+class WindowNotFound(NotFound):
+    """There is no such maintenance window."""
+
+    code = "window_not_found"
 
 
 class HookRefused(Unauthorized):

@@ -53,9 +53,15 @@ class Program(Part):
     env: Mapping[str, str] | None = None
     stop_steps: Escalation = ((signal.SIGTERM, 10.0),)
     death_signal: signal.Signals = signal.SIGTERM
+    hides: tuple[str, ...] = ()
+    """What lines have in them that stand in the log and not on the screen."""
 
     def argv(self) -> Sequence[str]:
         return self.command
+
+    def shows(self, line: str) -> bool:
+        """All but what it hides."""
+        return not any(part in line for part in self.hides)
 
     def with_arguments(self, *arguments: str) -> Program:
         """The same program with more arguments."""

@@ -54,6 +54,15 @@ SETTINGS = {
     "log_lock_waits": "on",
     "log_min_duration_statement": "1000",
 }
+_LOCKS = ", ".join(
+    f"pg_catalog.pg_{kind}{shared}({arguments})"
+    for kind in (
+        "advisory_lock", "try_advisory_lock", "advisory_xact_lock", "try_advisory_xact_lock",
+    )
+    for shared in ("", "_shared")
+    for arguments in ("bigint", "int, int")
+)  # fmt: skip
+"""Advisory locks: the clock and the workers rely on theirs, so no tenant's role may take any."""
 _EXTENSION = "pg_stat_statements"
 _NOT_YET_READY = 30.0
 
@@ -181,15 +190,22 @@ class Postgres(Part):
         """Bring roles, password and extension to what this version wants, whenever that has changed."""
         role = paths.DATABASE_ROLE
         statements = [
-            f"ALTER ROLE {role} LOGIN NOSUPERUSER CREATEDB PASSWORD '{_password()}'",
-            f"GRANT pg_monitor TO {role}",
+            f"ALTER ROLE {role} LOGIN NOSUPERUSER CREATEDB CREATEROLE PASSWORD '{_password()}'",
+            f"GRANT pg_monitor TO {role} WITH ADMIN OPTION",
+            f"GRANT SET ON PARAMETER temp_file_limit TO {role}",  # for tenants' roles
         ]
         if self.binaries.has_library(_EXTENSION):
             statements.append(f"CREATE EXTENSION IF NOT EXISTS {_EXTENSION}")
+        locks = [
+            f"REVOKE EXECUTE ON FUNCTION {_LOCKS} FROM PUBLIC",
+            f"GRANT EXECUTE ON FUNCTION {_LOCKS} TO {role} WITH GRANT OPTION",
+        ]
+        statements += locks
         digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
         stamp = self.home / "roles.sha256"
         if not stamp.exists() or stamp.read_text() != digest:
             self._as_superuser(self.data, paths.DATABASE_NAME, statements)
+            self._as_superuser(self.data, "template1", locks)  # and in databases to come
             stamp.write_text(digest)
 
     def _as_superuser(self, data: Path, database: str, statements: Sequence[str]) -> None:

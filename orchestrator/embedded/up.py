@@ -25,6 +25,8 @@ OLDEST_PYTHON = (3, 11)
 MOST_CHILDREN = 24
 # Celery warns root at every start.  What it warns of, pickled messages, is switched off.
 _NO_ROOT_WARNING = "ignore:You're running the worker with superuser"
+_REQUESTS = (" INFO access: ", '"level": "info", "logger": "access"')
+"""Lines about requests: one for each, of pages that are open too."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANY = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 
@@ -134,6 +136,7 @@ def programs(address: Address) -> dict[str, Program]:
                 *("--timeout-graceful-shutdown", "3"),
             ),
             env,
+            hides=_REQUESTS,
         ),
         "worker": Program(
             "worker",

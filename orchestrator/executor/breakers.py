@@ -7,25 +7,22 @@ most four times a second, and only while it runs `core.http`; a host that answer
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from functools import partial
 
 import psycopg
 
 from orchestrator.conf import Conf
-from orchestrator.domain.retries import error_names
 from orchestrator.executor.flights import Flight
-from orchestrator.executor.invoke import Reported, set_aside
+from orchestrator.executor.gates import Gate, host_of, verdict
+from orchestrator.executor.invoke import set_aside
+from orchestrator.executor.items import ItemCalls
 from orchestrator.store import Connection, breakers
 from orchestrator.store.work import Claimed, Completion
 
 HANDLER = "core.http"
 FRESH_S = 0.25
-FAILURES = frozenset({"ServerFailed", "TimeoutError", "httpx.TransportError", "OSError"})
-"""Exceptions after which the host counts as failing: 5xx, timeouts, no connection, no such name."""
-ANSWERS = frozenset({"HttpFailed"})
-"""It answered, with a status that was not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,12 @@ class Breakers:
         self._news: list[News] = []
 
     def held(self, connection: Connection, flight: Flight) -> Completion | None:
-        """What becomes of a flight whose host is held off; None: it may start."""
+        """What becomes of a flight whose host is held off; None: it may start.  A map's batch starts,
+        behind a gate that its items pass one by one."""
         if flight.plan.step.handler != HANDLER:
+            return None
+        if isinstance(flight.work, ItemCalls):
+            flight.work.gate = self._gate(connection, flight.claimed, flight.work)
             return None
         wait_s = self.wait_s(connection, flight.claimed, flight.args)
         if not wait_s:
@@ -59,8 +60,8 @@ class Breakers:
 
     def wait_s(self, connection: Connection, claimed: Claimed, args: Mapping[str, object]) -> float:
         """Seconds that this call must wait for its host; 0: it may go."""
-        host = host_of(args)
-        if host is None or claimed.batch > 0:
+        host = host_of(args, claimed.mask)
+        if host is None:
             return 0.0
         try:
             if host not in self._hosts(connection, claimed.tenant_id):
@@ -76,17 +77,35 @@ class Breakers:
         """A flight has ended: keep what that says of its host until `tell`."""
         if flight.plan.step.handler != HANDLER:
             return
+        if isinstance(flight.work, ItemCalls):
+            _items_ended(flight.work, late=flight.ending == "timeout")
+            return
         claimed = flight.claimed
         place = (*claimed.key, claimed.epoch)
         tried = place in self._trials
         self._trials.discard(place)
-        host = host_of(flight.args)
+        host = host_of(flight.args, claimed.mask)
         well = _verdict(flight, result)
-        if host is None or well is None or claimed.batch > 0:
+        if host is None or well is None:
             return
         _, troubled = self._troubled.get(claimed.tenant_id, (0.0, set()))
         if tried or not well or host in troubled:
             self._news.append(News(claimed.tenant_id, host, well, tried))
+
+    def refresh(self, connection: Connection, flights: Iterable[Flight]) -> None:
+        """Let the gates of batches in flight know which hosts are held off by now."""
+        gates = [
+            (flight.claimed.tenant_id, flight.work.gate)
+            for flight in flights
+            if isinstance(flight.work, ItemCalls) and flight.work.gate is not None
+        ]
+        held = {
+            tenant_id: breakers.held_hosts(connection, tenant_id)
+            for tenant_id in {tenant_id for tenant_id, _ in gates}
+        }
+        for tenant_id, gate in gates:
+            for host, left_s in held[tenant_id].items():
+                gate.hold(host, left_s)
 
     def tell(self, connection: Connection) -> None:
         """Write down what was observed; what cannot be written now stays."""
@@ -104,6 +123,38 @@ class Breakers:
                 troubled.add(one.host)
             del self._news[0]
 
+    def _gate(self, connection: Connection, claimed: Claimed, calls: ItemCalls) -> Gate:
+        """A gate for these items, which knows of the tenant's hosts what is known now."""
+        held: dict[str, float] = {}
+        troubled: frozenset[str] = frozenset()
+        try:
+            troubled = frozenset(self._hosts(connection, claimed.tenant_id))
+            if troubled:
+                held = breakers.held_hosts(connection, claimed.tenant_id)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            pass  # the database is away, which the exchange deals with; the calls may go
+        gate = Gate(
+            partial(self._heard, claimed.tenant_id),
+            failures=self._failures,
+            pause_s=self._pause_s,
+            troubled=troubled,
+            mask=claimed.mask,
+        )
+        for host, left_s in held.items():
+            if left_s > 0:
+                gate.hold(host, left_s)
+            elif any(host_of(args, claimed.mask) == host for args in calls.each_arguments()):
+                said = breakers.try_host(connection, claimed.tenant_id, host, pause_s=self._pause_s)
+                if said < 0:
+                    gate.try_once(host)
+                elif said > 0:
+                    gate.hold(host, said)
+        return gate
+
+    def _heard(self, tenant_id: int, host: str, well: bool, tried: bool) -> None:
+        """What an item's call came to; from any thread."""
+        self._news.append(News(tenant_id, host, well, tried))
+
     def _hosts(self, connection: Connection, tenant_id: int) -> set[str]:
         """The tenant's troubled hosts, as they were a moment ago."""
         now = time.monotonic()
@@ -114,15 +165,15 @@ class Breakers:
         return hosts
 
 
-def host_of(args: Mapping[str, object]) -> str | None:
-    """The host that a call's `url` names; None where it names none."""
-    url = args.get("url")
-    if not isinstance(url, str):
-        return None
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")[:253] or None
-    except ValueError:
-        return None
+def _items_ended(calls: ItemCalls, *, late: bool) -> None:
+    """Tell the gate what it has not heard: of a helper process's items, and of those that took too long."""
+    if calls.gate is None:
+        return
+    for place, ticket in calls.tickets.items():
+        if ticket.held is None and place in calls.results:
+            calls.gate.leave(ticket, calls.results[place])
+    if late:
+        calls.gate.timed_out()
 
 
 def _verdict(flight: Flight, result: object) -> bool | None:
@@ -131,9 +182,4 @@ def _verdict(flight: Flight, result: object) -> bool | None:
         return False
     if flight.ending is not None and isinstance(result, BaseException):
         return None
-    if not isinstance(result, BaseException):
-        return True
-    names = result.names if isinstance(result, Reported) else error_names(type(result))
-    if FAILURES.intersection(names):
-        return False
-    return True if ANSWERS.intersection(names) else None
+    return verdict(result)

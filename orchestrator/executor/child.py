@@ -12,18 +12,21 @@ from uuid import UUID
 
 import psycopg
 
+from orchestrator import logs
 from orchestrator.conf import Conf
 from orchestrator.executor.breakers import Breakers
 from orchestrator.executor.costs import Costs
 from orchestrator.executor.cpu import Helper
-from orchestrator.executor.flights import Landing
+from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.loop import Loop
 from orchestrator.executor.plans import Plans
 from orchestrator.executor.slice import Slice
 from orchestrator.executor.threads import Threads
 from orchestrator.handlers import Registry
+from orchestrator.services.sessions import make_pools
 from orchestrator.store import Connection, connect, work, workers
 from orchestrator.store.work import Claimed, Completion
+from tenants.connections import Pools, addresses
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class Child:
         self.landing = Landing()
         self.alive = True
         self._is_draining = is_draining
+        self._drained = False
         self._ready = threading.Event()
         self._slice_lock = threading.Lock()
         self._slice: Slice | None = None
@@ -70,12 +74,17 @@ class Child:
     @cached_property
     def helper(self) -> Helper:
         """The helper process of cpu handlers."""
-        return Helper(self.landing)
+        return Helper(self.landing, self.pools)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """The sessions that steps get to their tenants' databases."""
+        return make_pools(self.conf)
 
     @property
     def draining(self) -> bool:
-        """Whether the worker is stopping."""
-        return callable(self._is_draining) and bool(self._is_draining())
+        """Whether the worker is stopping, or staff want it to take nothing more."""
+        return self._drained or (callable(self._is_draining) and bool(self._is_draining()))
 
     # -- the lease -----------------------------------------------------------------------------
 
@@ -115,6 +124,7 @@ class Child:
                         "parameters": list(s.parameters),
                         "required": list(s.required),
                         "accepts_any": s.accepts_any,
+                        "constant": list(s.constant),
                     },
                 )
                 for s in specs
@@ -124,6 +134,7 @@ class Child:
             self.handler_ids = [ids[s.name] for s in specs]
             self.costs.reset([s.name for s in specs])
             host, pid = socket.gethostname(), os.getpid()
+            logs.process["worker"] = f"{host}:{pid}"
             self.worker_id = workers.register(
                 connection,
                 name=f"{host}:{pid}",
@@ -147,11 +158,14 @@ class Child:
             return False
         running = self._slice
         in_flight = len(running.flights) + len(running.stuck) if running else 0
-        draining = self.draining or bool(running and running.draining_since is not None)
-        if not workers.renew(connection, self.worker_id, in_flight=in_flight, draining=draining):
+        stopping = callable(self._is_draining) and bool(self._is_draining())
+        draining = stopping or bool(running and running.draining_since is not None)
+        drain = workers.renew(connection, self.worker_id, in_flight=in_flight, draining=draining)
+        if drain is None:
             if self.alive:  # else it is we who took the row away
                 self._die("its row is gone: the server gave its work to others")
             return False
+        self._drained = drain
         self._ready.set()
         if in_flight:
             workers.charge(connection, self.worker_id)
@@ -217,6 +231,7 @@ class Child:
         self.alive = False
         if ended:
             self._slice_lock.release()
+        self.pools.close()
         if not self.worker_id:
             return
         try:
@@ -267,6 +282,18 @@ class Child:
             self._connection = connect(name="worker")
         self._failures = 0
         return self._connection
+
+    def end_session(self, flight: Flight) -> None:
+        """Let a step's connection do nothing more: it is cut here and ended in the server."""
+        session = flight.session
+        pid = session.backend_pid
+        session.cut()
+        if pid is None:
+            return
+        try:
+            addresses.end_session(self.connection(), flight.claimed.tenant_id, pid)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.disconnected(error)
 
     def drop_connection(self) -> None:
         """Close it; the next use makes a new one."""

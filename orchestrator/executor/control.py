@@ -11,6 +11,7 @@ from orchestrator.executor.plans import Plan
 from orchestrator.executor.waits import Means
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Verdict
+from tenants.sealing import keyed_digest
 
 LARGEST_KEY = 1024 * 1024
 """Bytes of JSON that a cache's key may have."""
@@ -40,15 +41,27 @@ def decide(plan: Plan, claimed: Claimed, means: Means) -> Verdict | Settled:
         return _begin(plan, claimed, step, means)
     try:
         key = step.cache.key.evaluate(scope)
-        jsonvalue.encode(key, max_bytes=LARGEST_KEY)
+        encoded = jsonvalue.encode(key, max_bytes=LARGEST_KEY)
     except (ExpressionFailed, jsonvalue.NotJson, jsonvalue.TooBig) as error:
         return _failed(step, claimed, f"cache.key: {error}")
+    fingerprint = jsonvalue.fingerprint([step.kind, step.handler or step.workflow, key])
+    if claimed.mask.json(encoded) != encoded:  # else whoever reads it could try values
+        fingerprint = keyed_digest(fingerprint, purpose="cache keys")
     asked: dict[str, object] = {
-        "key": jsonvalue.fingerprint([step.kind, step.handler or step.workflow, key]),
+        "key": fingerprint,
         "ttl_ms": max(1, round(step.cache.ttl.total_seconds() * 1000)),
         "control": step.kind != "handler" or step.map is not None,
     }
     return Verdict(claimed, "cache", jsonvalue.encode(asked))
+
+
+def unreadable(plan: Plan, claimed: Claimed, fault: invoke.Fault) -> Verdict | None:
+    """What becomes of control work whose payloads are gone; None of a wait's end, which goes on waiting."""
+    if claimed.kind == "output":
+        return Verdict(claimed, "error", _run_error(fault.code, f"output: {fault}"))
+    if claimed.kind in ("ended", "again"):
+        return None
+    return _faulty(plan.steps[claimed.ordinal].step, claimed, fault)
 
 
 def _begin(plan: Plan, claimed: Claimed, step: Step, means: Means) -> Verdict | Settled:

@@ -16,10 +16,13 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
+from orchestrator.domain.steplog import Line
+from orchestrator.executor import invoke
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.invoke import Encoded, Fault, Reported
 from orchestrator.executor.items import ItemCalls
 from orchestrator.handlers import Abort, Retry, Skip, Snooze
+from tenants.connections import Pools
 
 
 class HelperLost(Exception):
@@ -37,8 +40,9 @@ class Answers:
 class Helper:
     """One helper process: it imports the handlers once and runs one step at a time."""
 
-    def __init__(self, landing: Landing) -> None:
+    def __init__(self, landing: Landing, pools: Pools) -> None:
         self._landing = landing
+        self._pools = pools
         self._process: subprocess.Popen[bytes] | None = None
         self._write: IO[bytes] | None = None
         self._flight: Flight | None = None
@@ -57,7 +61,9 @@ class Helper:
                 {
                     "run": flight.plan.spec.name,
                     "args": flight.args,
+                    "secrets": list(invoke.secrets_of(flight.claimed).values()),
                     **(flight.work.message() if flight.work is not None else {}),
+                    "tenant": flight.claimed.tenant_id,
                     "context": {
                         "tenant": context.tenant,
                         "run_id": str(context.run_id),
@@ -69,6 +75,7 @@ class Helper:
                         "uncertain": context.uncertain,
                         "_part": context._part,
                         "progress": context.progress,
+                        "traceparent": context.traceparent,
                     },
                 }
             )
@@ -94,8 +101,17 @@ class Helper:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
                 self._process = None
+            self._close()
+
+    def _close(self) -> None:
+        """Let go of the pipe to a process that is gone."""
+        if self._write is not None:
+            with contextlib.suppress(OSError):
+                self._write.close()
+            self._write = None
 
     def _spawn(self) -> None:
+        self._close()
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
         self._process = subprocess.Popen(
@@ -128,16 +144,27 @@ class Helper:
             self._write.write(json.dumps(message).encode() + b"\n")
 
     def _read(self, process: subprocess.Popen[bytes], lines: IO[bytes]) -> None:
-        for line in lines:
-            message = json.loads(line)
-            if message["word"] == "begun":
-                self._begun()
-            elif message["word"] == "beat":
-                self._beat(message["text"])
-            else:
-                self._land(_result(message))
+        with lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # it was killed while it wrote this
+                self._hear(json.loads(line))
         process.wait()
         self._land(HelperLost(f"its process ended with {process.returncode}"))
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["word"] == "begun":
+            self._begun()
+        elif message["word"] == "beat":
+            self._beat(message["text"])
+        elif message["word"] == "log":
+            self._log(message["lines"])
+        elif message["word"] == "session":
+            self._session(message["pid"])
+        elif message["word"] == "waited":
+            self._pools.waited(message["tenant"], message["seconds"])
+        else:
+            self._land(_result(message))
 
     def _begun(self) -> None:
         with self._lock:
@@ -148,6 +175,18 @@ class Helper:
         with self._lock:
             if self._flight is not None:
                 self._flight.pulse.beat(text)
+
+    def _log(self, lines: list[list[Any]]) -> None:
+        with self._lock:
+            if self._flight is not None:
+                for line in lines:
+                    self._flight.context._lines.pass_on(Line(*line))
+
+    def _session(self, pid: int | None) -> None:
+        """The step has opened its connection: who is to be ended when the helper is killed."""
+        with self._lock:
+            if self._flight is not None:
+                self._flight.session.elsewhere_pid = pid
 
     def _land(self, result: object) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.executor import invoke, maps, repeating, saga
+from orchestrator.executor import invoke, maps, repeating, saga, secrets
 from orchestrator.executor.cpu import HelperLost
 from orchestrator.executor.flights import Flight
 from orchestrator.store.work import Claimed, Completion
@@ -12,7 +12,11 @@ LOST = '{"code":"lost","message":"The process that ran this step died 3 times.",
 
 
 def conclude(flight: Flight, result: object, *, max_bytes: int) -> Completion:
-    """What a flight's result, or the way in which it was asked to end, comes to."""
+    """What a flight's result, or the way in which it was asked to end, comes to; secrets hidden."""
+    return secrets.hide(_conclude(flight, result, max_bytes))
+
+
+def _conclude(flight: Flight, result: object, max_bytes: int) -> Completion:
     claimed, seconds = flight.claimed, flight.seconds
     if flight.ending in TIMEOUTS:
         result = _timeout(flight)

@@ -13,6 +13,7 @@ from orchestrator.executor.plans import StepPlan
 from orchestrator.executor.reading import Read
 from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store.work import Claimed
+from tenants.connections import Session
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +49,13 @@ class Flight:
     def pulse(self) -> Pulse:
         """Its handler's signs of life."""
         return self.context._pulse
+
+    @property
+    def session(self) -> Session:
+        """Its handler's connection to the tenant's database."""
+        session = self.context._session
+        assert session is not None
+        return session
 
     @property
     def silent_at(self) -> float | None:

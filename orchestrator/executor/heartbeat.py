@@ -65,7 +65,7 @@ class Heartbeats:
         if found:
             told = [(flight, flight.pulse.count, flight.pulse.text) for flight in found]
             beats = [
-                Beat(flight.claimed, None if text is flight.told_text else text)
+                Beat(flight.claimed, None if text is flight.told_text else _masked(flight, text))
                 for flight, _, text in told
             ]
             heartbeats.write(self._child.connection(), self._child.worker_id, beats)
@@ -84,3 +84,7 @@ class Heartbeats:
         """The progress that the attempt before this one told; None: none."""
         text = self._before.pop(claim.key, None)
         return None if text is None else jsonvalue.decode(text)
+
+
+def _masked(flight: Flight, text: str | None) -> str | None:
+    return None if text is None else flight.claimed.mask.json(text)

@@ -18,12 +18,19 @@ from uuid import UUID
 
 import django
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+django.setup()
+
+from orchestrator import logs, tracing
 from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.masking import Mask, mask_output, masks
 from orchestrator.domain.retries import error_names
+from orchestrator.domain.steplog import Lines
 from orchestrator.executor.invoke import Encoded, Fault
 from orchestrator.executor.items import ItemCalls, call, calls_of
 from orchestrator.executor.lifeline import die_with_parent
+from orchestrator.executor.logs import limits
 from orchestrator.executor.reading import Read, read_of
 from orchestrator.handlers import (
     Abort,
@@ -37,18 +44,22 @@ from orchestrator.handlers import (
     Stop,
     registry,
 )
+from orchestrator.services.sessions import make_pools
+from tenants import fence
+from tenants.connections import Session
 
 BEAT_EVERY_S = 0.05
 """At most one heartbeat in so long goes over the pipe."""
 
 
 class Answers:
-    """The pipe to the worker: what became of steps, and their heartbeats before it."""
+    """The pipe to the worker: what became of steps, and their heartbeats and log lines before it."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
         self._pulse: Pulse | None = None
+        self._lines: Lines | None = None
         self._told = 0
         self._told_at = 0.0
         self._beaten = threading.Event()
@@ -62,15 +73,31 @@ class Answers:
             self._pulse = Pulse(self._notice)
             return self._pulse
 
+    def lines(self, mask: Mask) -> Lines:
+        """Where the step's log lines go, which has begun."""
+        with self._lock:
+            self._lines = Lines(limits(conf()), mask, lambda _: self._notice())
+            return self._lines
+
     def end(self, message: dict[str, object]) -> None:
-        """The step has ended; its last heartbeat goes first."""
+        """The step has ended; its last heartbeat and its lines go first."""
         self._tell()
         with self._lock:
-            self._pulse = None
+            self._pulse = self._lines = None
             self._send(message)
 
+    def session(self, pid: int | None) -> None:
+        """The step has opened its connection, which this process of the server serves."""
+        with self._lock:
+            self._send({"word": "session", "pid": pid})
+
+    def waited(self, tenant_id: int, seconds: float) -> None:
+        """The step has waited for its connection."""
+        with self._lock:
+            self._send({"word": "waited", "tenant": tenant_id, "seconds": seconds})
+
     def _notice(self) -> None:
-        """A heartbeat: told at once, or with others a little later."""
+        """A heartbeat or a line: told at once, or with others a little later."""
         if time.monotonic() - self._told_at >= BEAT_EVERY_S:
             self._tell()
         else:
@@ -86,11 +113,13 @@ class Answers:
     def _tell(self) -> None:
         with self._lock:
             pulse = self._pulse
-            if pulse is None or pulse.count == self._told:
-                return
-            self._told = pulse.count
-            self._told_at = time.monotonic()
-            self._send({"word": "beat", "text": pulse.text})
+            if pulse is not None and pulse.count != self._told:
+                self._told = pulse.count
+                self._told_at = time.monotonic()
+                self._send({"word": "beat", "text": pulse.text})
+            if self._lines:
+                self._told_at = time.monotonic()
+                self._send({"word": "log", "lines": self._lines.take()})
 
     def _send(self, message: dict[str, object]) -> None:
         self._pipe.write(json.dumps(message).encode() + b"\n")
@@ -101,15 +130,18 @@ def main() -> None:
     """Run steps until the pipe closes."""
     down, up, parent = (int(argument) for argument in sys.argv[1:4])
     die_with_parent(parent)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
-    django.setup()
+    fence.serve_as(fence.Standing(fence.WORKER))
     registry.load()
+    mask_output()
+    tracing.start()
     steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(down, steps), daemon=True).start()
     with os.fdopen(up, "wb") as pipe:
         answers = Answers(pipe)
+        pools = make_pools(conf(), on_wait=answers.waited)
         while (step := steps.get()) is not None:
-            answers.end(_run(*step, answers.pulse()))
+            session = Session(pools, int(str(step[0]["tenant"])), told=answers.session)
+            answers.end(_run(*step, answers, session))
 
 
 def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None]) -> None:
@@ -125,18 +157,34 @@ def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] |
     steps.put(None)
 
 
-def _run(message: dict[str, object], stop: Stop, pulse: Pulse) -> dict[str, object]:
+def _run(
+    message: dict[str, object], stop: Stop, answers: Answers, session: Session
+) -> dict[str, object]:
     """Run one step; answers what became of it, in words that `cpu._result` reads."""
     spec = registry.get(str(message["run"]))
-    facts, args = message["context"], message["args"]
+    facts, args, values = message["context"], message["args"], message["secrets"]
+    assert isinstance(values, list)
+    mask = masks.of(values)
     assert spec is not None
     assert isinstance(facts, dict)
     assert isinstance(args, dict)
-    context = StepContext(**{**facts, "run_id": UUID(facts["run_id"])}, _stop=stop, _pulse=pulse)
+    context = StepContext(
+        **{**facts, "run_id": UUID(facts["run_id"])},
+        _stop=stop,
+        _pulse=answers.pulse(),
+        _session=session,
+        _lines=answers.lines(mask),
+    )
     work = (
-        calls_of(message) if "calls" in message else read_of(message) if "read" in message else None
+        calls_of(message)
+        if "calls" in message
+        else read_of(message, mask)
+        if "read" in message
+        else None
     )
     value: object
+    logs.step.set(context)
+    place = tracing.enter(context.traceparent)
     try:
         if work is not None:
             value = _work(work, spec, context)
@@ -146,6 +194,9 @@ def _run(message: dict[str, object], stop: Stop, pulse: Pulse) -> dict[str, obje
                 value = asyncio.run(value)
     except BaseException as error:
         value = error
+    session.close()
+    tracing.leave(place)
+    logs.step.set(None)
     if isinstance(work, ItemCalls):
         items = [[place, _describe(found)] for place, found in work.results.items()]
         ended_by = _describe(value) if isinstance(value, BaseException) else None

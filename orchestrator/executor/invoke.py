@@ -9,6 +9,7 @@ from typing import cast
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.expressions import ExpressionFailed, Template
+from orchestrator.domain.masking import NO_MASK, Mask
 from orchestrator.domain.retries import backoff, error_names, may_retry
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor.plans import Plan, StepPlan
@@ -48,9 +49,14 @@ def scope(plan: Plan, claimed: Claimed) -> dict[str, object]:
         "steps": steps,
         "run": {"id": str(claimed.run_id), "labels": labels(claimed)},
         "tenant": {"slug": plan.tenant},
-        "secrets": {},
+        "secrets": secrets_of(claimed),
         **own,
     }
+
+
+def secrets_of(claimed: Claimed) -> Mapping[str, str]:
+    """The secrets' values by name, for expressions alone."""
+    return {} if claimed.secrets is None else claimed.secrets.values
 
 
 def labels(claimed: Claimed) -> dict[str, str]:
@@ -119,10 +125,12 @@ def conclude(
         except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
             result = Fault("invalid_output", f"the result cannot be kept: {error}", retry=False)
     if isinstance(result, Skip):
-        return Completion(claimed, "skipped", seconds, reason=_short(result.reason))
+        return Completion(
+            claimed, "skipped", seconds, reason=_short(claimed.mask.text(result.reason))
+        )
     if isinstance(result, Snooze):
         return Completion(
-            claimed, "waiting", seconds, reason="snooze", args=_kept(claimed, args),
+            claimed, "waiting", seconds, reason="snooze", args=kept(claimed, args),
             delay_s=result.for_.total_seconds(), counts=False,
         )  # fmt: skip
     return _failure(step, claimed, result, seconds, args)
@@ -133,7 +141,7 @@ def set_aside(
 ) -> Completion:
     """A claim that waits for something before its handler is called; it uses no attempt."""
     return Completion(
-        claimed, "waiting", 0.0, reason=reason, args=_kept(claimed, args), delay_s=delay_s,
+        claimed, "waiting", 0.0, reason=reason, args=kept(claimed, args), delay_s=delay_s,
         counts=False,
     )  # fmt: skip
 
@@ -169,12 +177,12 @@ def _failure(
 ) -> Completion:
     policy = step.step.retry
     attempt = claimed.attempts + 1
-    described = describe(error)
+    described = describe(error, claimed.mask)
     if retries(step, attempt, error):
         after = error.after if isinstance(error, Retry) else None
         delay = backoff(policy, attempt, rng=RNG) if after is None else after
         return Completion(
-            claimed, "waiting", seconds, error=described, reason="retry", args=_kept(claimed, args),
+            claimed, "waiting", seconds, error=described, reason="retry", args=kept(claimed, args),
             delay_s=delay.total_seconds(),
         )  # fmt: skip
     return final_failure(step, claimed, described, seconds)
@@ -205,16 +213,19 @@ def retries(step: StepPlan, attempt: int, error: BaseException) -> bool:
     return may_retry(policy, attempt=attempt, error_names=names)
 
 
-def describe(error: BaseException) -> str:
-    """An exception as the error that is kept: `{code, message, type, traceback}`."""
+def describe(error: BaseException, mask: Mask = NO_MASK) -> str:
+    """An exception as the error that is kept: `{code, message, type, traceback}`.
+
+    Masked before it is cut: half a secret would not be found any more."""
+    message = mask.text(str(error))
     if isinstance(error, Fault):
-        return _error(error.code, str(error), None, None)
+        return _error(error.code, message, None, None)
     if isinstance(error, Abort):
-        return _error("aborted", str(error) or "aborted by its handler", "Abort", None)
+        return _error("aborted", message or "aborted by its handler", "Abort", None)
     if isinstance(error, Reported):
-        return _error("error", str(error), error.kind, error.trace)
-    trace = "".join(traceback.format_exception(error))
-    return _error("error", str(error), type(error).__name__, trace)
+        return _error("error", message, error.kind, mask.text(error.trace))
+    trace = mask.text("".join(traceback.format_exception(error)))
+    return _error("error", message, type(error).__name__, trace)
 
 
 def _error(code: str, message: str, kind: str | None, trace: str | None) -> str:
@@ -233,6 +244,9 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _kept(claimed: Claimed, args: Mapping[str, object] | None) -> str | None:
-    """The arguments to keep for the next attempt, unless they are kept already."""
-    return None if args is None or claimed.args is not None else jsonvalue.encode(args)
+def kept(claimed: Claimed, args: Mapping[str, object] | None) -> str | None:
+    """The arguments to keep for the next attempt, unless they are kept already; those that name
+    secrets are not kept, but evaluated anew."""
+    if args is None or claimed.args is not None or claimed.secrets is not None:
+        return None
+    return jsonvalue.encode(args)

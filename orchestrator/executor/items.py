@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from orchestrator.executor.gates import Gate, Ticket
 from orchestrator.handlers import Continue, HandlerSpec, Skip, Snooze, StepContext
 
 AT_ONCE = 1_000
@@ -59,8 +60,12 @@ class ItemCalls:
     arguments: Callable[[int], dict[str, Any]]
     """The arguments for a place.  May raise, which is that item's failure."""
     stop_at_failure: bool
-    is_final: Callable[[BaseException], bool]
-    """Whether a failure has no retry."""
+    is_final: Callable[[int, BaseException], bool]
+    """Whether a place's failure has no retry."""
+    gate: Gate | None = None
+    """Which items may be called: those whose host is held off may not."""
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    """Of places that were sent to a helper process through the gate."""
     results: dict[int, object] = field(default_factory=dict)
     _stopping: bool = False
 
@@ -79,21 +84,24 @@ class ItemCalls:
                 return
 
     async def run_async(self, spec: HandlerSpec, context: StepContext) -> None:
-        """Side by side: each worker starts the next one before its first item, so that items which
-        never wait are done by few of them, and all others are under way at once."""
+        """Side by side: each worker that finds an item starts the next one before it does it, so that
+        items which never wait are done by two of them, and all others are under way at once."""
         left = iter(self.places)
         of_item = _contexts(context)
         workers = 0
 
         async def work() -> None:
             nonlocal workers
-            workers += 1
-            if workers < most:
-                group.create_task(work())
+            new = True
             for place in left:
+                if new:
+                    new = False
+                    workers += 1
+                    if workers < most:
+                        group.create_task(work())
                 outcome = await self._one(spec, of_item(self.first + place), place)
                 self.results[place] = outcome
-                if self.stop_at_failure and is_failure(outcome) and self.is_final(outcome):
+                if self.stop_at_failure and is_failure(outcome) and self.is_final(place, outcome):
                     self._stopping = True
                     raise _Enough
 
@@ -107,6 +115,8 @@ class ItemCalls:
     async def _one(self, spec: HandlerSpec, context: StepContext, place: int) -> Any:
         try:
             args = self.arguments(place)
+            if self.gate is not None:
+                return await self._pass(self.gate, spec, context, args)
             return await call(spec, context, args)
         except asyncio.CancelledError as error:
             if self._stopping or context.cancelled:
@@ -115,16 +125,45 @@ class ItemCalls:
         except Exception as error:
             return error
 
+    async def _pass(
+        self, gate: Gate, spec: HandlerSpec, context: StepContext, args: dict[str, Any]
+    ) -> Any:
+        ticket = gate.enter(args)
+        if ticket.held is not None:
+            return ticket.held
+        outcome: Any
+        try:
+            outcome = await call(spec, context, args)
+        except Exception as error:
+            outcome = error
+        gate.leave(ticket, outcome)
+        return outcome
+
+    def each_arguments(self) -> Iterator[dict[str, Any]]:
+        """The arguments of each place that has some."""
+        for place in self.places:
+            try:
+                yield self.arguments(place)
+            except Exception:  # noqa: S112  (it will be that item's failure)
+                continue
+
     def message(self) -> dict[str, object]:
         """What a helper process needs: the arguments of each place; those that fail have failed."""
         calls: list[list[object]] = []
         for place in self.places:
             try:
-                calls.append([place, self.arguments(place)])
+                args = self.arguments(place)
             except Exception as error:
                 self.results[place] = error
                 if self.stop_at_failure:
                     break
+                continue
+            if self.gate is not None:
+                self.tickets[place] = ticket = self.gate.enter(args)
+                if ticket.held is not None:
+                    self.results[place] = ticket.held
+                    continue
+            calls.append([place, args])
         return {"calls": calls, "first": self.first, "stop": self.stop_at_failure}
 
 
@@ -136,5 +175,5 @@ def calls_of(message: dict[str, Any]) -> ItemCalls:
         places=list(args),
         arguments=args.__getitem__,
         stop_at_failure=message["stop"],
-        is_final=lambda _: True,
+        is_final=lambda _place, _error: True,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Sequence
 from typing import cast
 
+from orchestrator import logs, tracing
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.items import call
+
+logger = logging.getLogger(__name__)
 
 
 class Loop:
@@ -46,6 +50,8 @@ class Loop:
         spec = flight.plan.spec
         assert spec is not None
         result: object
+        logs.step.set(flight.context)  # of this task alone
+        tracing.enter(flight.context.traceparent)
         try:
             if flight.work is not None:
                 result = await flight.work.run_async(spec, flight.context)
@@ -53,6 +59,11 @@ class Loop:
                 result = await call(spec, flight.context, flight.args)
         except BaseException as error:
             result = error
+        if flight.session.is_open:
+            try:
+                await flight.session.aclose()
+            except BaseException as error:  # a cancel, while it is given back all the same
+                logger.debug("a connection was given back behind its step: %r", error)
         self._landing.put(flight, result)
         if not self._ringing:
             self._ringing = True

@@ -12,8 +12,10 @@ from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Call, MapSpec
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.maps import make_packs, packs_text
+from orchestrator.domain.masking import Mask
 from orchestrator.domain.retries import backoff
 from orchestrator.executor import invoke
+from orchestrator.executor.gates import Held
 from orchestrator.executor.items import ItemCalls, is_failure
 from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.executor.reading import Read
@@ -73,6 +75,9 @@ def _items(plan: Plan, claimed: Claimed, spec: MapSpec) -> list[object]:
     if not isinstance(items, (list, tuple)):
         message = f"map.over must give a list, not {_kind(items)}"
         raise invoke.Fault("expression", message, retry=False)
+    if claimed.mask.shows(list(items)):
+        message = "map.over: a secret is in an item, and items are kept; name it in args"
+        raise invoke.Fault("expression", message, retry=False)
     return list(items)
 
 
@@ -86,14 +91,20 @@ def _kind(value: object) -> str:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """A claimed batch.  `done` (JSON texts) and `failed` (errors) are what earlier attempts left."""
+    """A claimed batch.  `done` (JSON texts) and `failed` (errors) are what earlier attempts left;
+    `missed`: how many of those that counted an item sat out, for its host was held off."""
 
     items: list[object]
     first: int
     done: dict[int, str]
     failed: dict[int, dict[str, object]]
+    missed: dict[int, int]
     calls: ItemCalls | None = None
     """None: the handler takes the whole list."""
+
+    def attempt(self, claimed: Claimed, at: int) -> int:
+        """Which attempt of its own this is for an item."""
+        return claimed.attempts + 1 - self.missed.get(at, 0)
 
 
 def open_batch(step: StepPlan, claimed: Claimed) -> Batch:
@@ -105,6 +116,7 @@ def open_batch(step: StepPlan, claimed: Claimed) -> Batch:
         first=(claimed.batch - 1) * step.step.map.batch_size,
         done={int(at): jsonvalue.encode(value) for at, value in kept.get("done", {}).items()},
         failed={int(at): error for at, error in kept.get("failed", {}).items()},
+        missed={int(at): count for at, count in kept.get("missed", {}).items()},
     )
 
 
@@ -135,13 +147,12 @@ def prepare(plan: Plan, step: StepPlan, claimed: Claimed, batch: Batch) -> dict[
         def arguments(place: int) -> dict[str, object]:
             return {**common, "item": items[place]}
 
-    attempt = claimed.attempts + 1
     batch.calls = ItemCalls(
         first=batch.first,
         places=[at for at in range(len(items)) if at not in batch.done and at not in batch.failed],
         arguments=arguments,
         stop_at_failure=spec.on_error == "fail_fast",
-        is_final=lambda error: not invoke.retries(step, attempt, error),
+        is_final=lambda at, error: not invoke.retries(step, batch.attempt(claimed, at), error),
     )
     return {}
 
@@ -162,6 +173,7 @@ def prepare_read(plan: Plan, source: StepPlan, claimed: Claimed, max_bytes: int)
         batch_size=source.step.map.batch_size,
         resumes=resumes,
         max_item_bytes=max_bytes,
+        mask=claimed.mask,
     )
 
 
@@ -196,15 +208,23 @@ def conclude(
         text = _text(outcome, spec.collect, max_bytes)
         if isinstance(text, str):
             texts[at] = text
-        elif isinstance(text, Snooze) or invoke.retries(step, claimed.attempts + 1, text):
+        elif isinstance(text, Snooze) or invoke.retries(step, batch.attempt(claimed, at), text):
             again[at] = text
         else:
-            failed[at] = cast("dict[str, object]", jsonvalue.decode(invoke.describe(text)))
+            failed[at] = cast(
+                "dict[str, object]", jsonvalue.decode(invoke.describe(text, claimed.mask))
+            )
     if failed and spec.on_error == "fail_fast":
-        return Completion(claimed, "failed", seconds, error=_error(batch, failed))
-    if again:
+        done = Completion(claimed, "failed", seconds, error=_error(batch, failed))
+    elif again:
         return _again(step, claimed, batch, texts, failed, again, seconds)
-    return _ended(spec, claimed, batch, texts, failed, seconds)
+    else:
+        done = _ended(spec, claimed, batch, texts, failed, seconds)
+    if failed and step.step.compensate is not None:
+        done.args = _kept(
+            batch, texts, {}, claimed.mask
+        )  # which may have the failed ones tried again
+    return done
 
 
 def _plain(
@@ -267,32 +287,50 @@ def _again(
     again: Mapping[int, BaseException],
     seconds: float,
 ) -> Completion:
-    """Another attempt, of the items that have no result; the others keep theirs."""
+    """Another attempt, of the items that have no result; the others keep theirs.  Those whose host
+    is held off used none."""
     delays = [found for error in again.values() if (found := _asked_s(error)) is not None]
     failures = [error for error in again.values() if is_failure(error)]
+    held = [at for at, error in again.items() if isinstance(error, Held)]
+    if failures:
+        for at in held:
+            batch.missed[at] = batch.missed.get(at, 0) + 1
     if len(delays) < len(again):
         delays.append(
             backoff(step.step.retry, claimed.attempts + 1, rng=invoke.RNG).total_seconds()
         )
-    done = ",".join(f'"{at}":{text or "null"}' for at, text in texts.items())
-    kept = (
-        f'{{"items":{jsonvalue.encode(batch.items)},"done":{{{done}}},'
-        f'"failed":{jsonvalue.encode({str(at): error for at, error in failed.items()})}}}'
-    )
     return Completion(
         claimed,
         "waiting",
         seconds,
-        error=invoke.describe(failures[0]) if failures else None,
-        reason="retry" if failures else "snooze",
-        args=kept,
+        error=invoke.describe(failures[0], claimed.mask) if failures else None,
+        reason="breaker" if held else "retry" if failures else "snooze",
+        args=_kept(batch, texts, failed, claimed.mask),
         delay_s=max(delays),
         counts=bool(failures),
     )
 
 
+def _kept(
+    batch: Batch,
+    texts: Mapping[int, str],
+    failed: Mapping[int, dict[str, object]],
+    mask: Mask,
+) -> str:
+    """What a batch's row keeps for its next attempt."""
+    done = ",".join(f'"{at}":{mask.json(text) if text else "null"}' for at, text in texts.items())
+    kept: dict[str, object] = {"failed": {str(at): error for at, error in failed.items()}}
+    if batch.missed:
+        kept["missed"] = {str(at): count for at, count in batch.missed.items()}
+    return (
+        f'{{"items":{jsonvalue.encode(batch.items)},"done":{{{done}}},{jsonvalue.encode(kept)[1:]}'
+    )
+
+
 def _asked_s(error: BaseException) -> float | None:
-    """The delay that the handler asked for."""
+    """The delay that the handler asked for, or that its host is held off for."""
+    if isinstance(error, Held):
+        return error.left_s()
     if isinstance(error, Snooze):
         return error.for_.total_seconds()
     if isinstance(error, Retry) and error.after is not None:

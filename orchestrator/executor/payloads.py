@@ -14,10 +14,12 @@ from orchestrator.store.work import Claimed, Completion, Verdict
 
 
 class Unreadable(invoke.Fault):
-    """A payload that a claim needs cannot be read now."""
+    """A payload that a claim needs cannot be read; what is gone is not tried again."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__("error", f"a payload could not be read: {error}", retry=True)
+    def __init__(self, error: payloads.PayloadUnreadable) -> None:
+        message = f"a payload could not be read: {error}"
+        super().__init__("error", message, retry=not error.gone)
+        self.gone = error.gone
 
 
 def whole(connection: Connection, claimed: Claimed, needs: Sequence[int]) -> Claimed:
@@ -40,11 +42,15 @@ def put_away(connection: Connection, plans: Plans, completions: Iterable[Complet
     """Put references in place of large outputs and arguments; an output beyond the tenant's limit
     fails its attempt.  What was put away before is left alone, so it may be called again."""
     for completion in completions:
-        if completion.claimed.batch != 0:
-            continue  # parts of a step are put together in SQL, from their rows
-        completion.args = _kept(connection, completion.claimed, completion.args, limited=False)
+        claimed = completion.claimed
+        if claimed.batch < 0:
+            continue  # what a step calls besides; a chunk of a source, which SQL takes apart
         try:
-            completion.output = _kept(connection, completion.claimed, completion.output)
+            if claimed.batch > 0:
+                completion.output = _results(connection, claimed, completion.output)
+                continue
+            completion.args = _kept(connection, claimed, completion.args, limited=False)
+            completion.output = _kept(connection, claimed, completion.output)
         except PayloadTooLarge as error:
             _refuse(plans, completion, error)
 
@@ -90,6 +96,14 @@ def _kept(
     )
 
 
+def _results(connection: Connection, claimed: Claimed, text: str | None) -> str | None:
+    """A batch's list; of a large one what is between its brackets is put away, for SQL puts the map's
+    output together of that."""
+    if text is None or not payloads.is_large(text):
+        return text
+    return f"[{_kept(connection, claimed, text[1:-1])}]"
+
+
 def _refuse(plans: Plans, completion: Completion, error: PayloadTooLarge) -> None:
     """Let the attempt fail for its output, as one that is larger than the server's limit does."""
     fault = invoke.Fault("invalid_output", f"the result cannot be kept: {error}", retry=False)
@@ -98,7 +112,7 @@ def _refuse(plans: Plans, completion: Completion, error: PayloadTooLarge) -> Non
     step = None if plan is None else plan.steps[completion.claimed.ordinal]
     failed = (
         Completion(completion.claimed, "failed", completion.seconds, error=described)
-        if step is None
+        if step is None or completion.claimed.batch
         else invoke.final_failure(step, completion.claimed, described, completion.seconds)
     )
     completion.outcome, completion.output = failed.outcome, failed.output

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.maps import make_packs, packs_text, texts_array
+from orchestrator.domain.masking import NO_MASK, Mask
 from orchestrator.executor.invoke import Encoded, Fault
 from orchestrator.executor.items import Interrupted, call
 from orchestrator.handlers import HandlerSpec, Item, StepContext
@@ -19,6 +20,9 @@ CHUNK_ITEMS = 10_000
 CHUNK_BYTES = 1024 * 1024
 CHUNK_S = 1.0
 """From the first new item of a chunk: a slow source's items do not wait for many others."""
+MOST_GROWTH = 8
+"""How many times larger a chunk may be where skipping what is stored takes longer than a chunk: read
+from its start each time, a source would else be read a number of times that grows with its length."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,14 +37,18 @@ class Read:
     batch_size: int
     resumes: bool
     max_item_bytes: int
+    mask: Mask = NO_MASK
     _texts: list[str] = field(default_factory=list)
     _cursor: object = None
     _bytes: int = 0
+    _begun: float = 0.0
     _until: float = 0.0
+    _growth: float = 1.0
     _ended: bool = False
 
     def run(self, spec: HandlerSpec, context: StepContext) -> Encoded:
         """From a generator, or a function that returns a list."""
+        self._begun = time.monotonic()
         found = call(spec, context, self.args)
         if isinstance(found, (list, tuple)):
             found = iter(found)
@@ -64,6 +72,7 @@ class Read:
 
     async def run_async(self, spec: HandlerSpec, context: StepContext) -> Encoded:
         """From an async generator, or a coroutine that returns a list."""
+        self._begun = time.monotonic()
         found = call(spec, context, self.args)
         if isawaitable(found):
             found = await found
@@ -94,24 +103,27 @@ class Read:
                 f"a source that takes `after` yields Item(value, cursor), not {_kind(value)}"
             )
         try:
-            text = jsonvalue.encode(value, max_bytes=self.max_item_bytes)
+            text = self.mask.json(jsonvalue.encode(value, max_bytes=self.max_item_bytes))
         except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
             place = self.stored + len(self._texts)
             raise _bad(f"item {place} cannot be kept: {error}") from None
         self._texts.append(text)
         self._bytes += len(text)
+        now = time.monotonic()
         if not self._until:
-            self._until = time.monotonic() + CHUNK_S
+            skipped_s = 0.0 if self.resumes else now - self._begun
+            self._until = now + max(CHUNK_S, skipped_s)
+            self._growth = min(max(1.0, skipped_s / CHUNK_S), MOST_GROWTH)
         return (
-            len(self._texts) < CHUNK_ITEMS
-            and self._bytes < CHUNK_BYTES
-            and time.monotonic() < self._until
+            len(self._texts) < CHUNK_ITEMS * self._growth
+            and self._bytes < CHUNK_BYTES * self._growth
+            and now < self._until
         )
 
     def _chunk(self) -> Encoded:
         """What was read, as `engine_map_read` takes it."""
         try:
-            cursor = jsonvalue.encode(self._cursor)
+            cursor = self.mask.json(jsonvalue.encode(self._cursor))
         except jsonvalue.NotJson as error:
             raise _bad(f"its cursor cannot be kept: {error}") from None
         packs = packs_text(
@@ -130,9 +142,9 @@ class Read:
         return {"args": self.args, "read": {name: getattr(self, name) for name in fields}}
 
 
-def read_of(message: dict[str, Any]) -> Read:
+def read_of(message: dict[str, Any], mask: Mask) -> Read:
     """The reading that a message with a `Read.message` in it asks for."""
-    return Read(args=message["args"], **message["read"])
+    return Read(args=message["args"], mask=mask, **message["read"])
 
 
 async def _each(values: list[object] | tuple[object, ...]) -> AsyncIterator[object]:

@@ -23,7 +23,7 @@ def goes_on(step: Step, claimed: Claimed, output: str, *, repeats: int, tenant: 
         "input": jsonvalue.decode(claimed.input) if claimed.input is not None else {},
         "run": {"id": str(claimed.run_id), "labels": invoke.labels(claimed)},
         "tenant": {"slug": tenant},
-        "secrets": {},
+        "secrets": invoke.secrets_of(claimed),
         "output": jsonvalue.decode(output),
     }
     try:
@@ -53,8 +53,7 @@ def judge(
         return invoke.conclude(step, claimed, fault, seconds=done.seconds, max_bytes=0)
     if not again:
         return done
-    kept = None if args is None or claimed.args is not None else jsonvalue.encode(args)
     return Completion(
-        claimed, "waiting", done.seconds, reason="repeat", args=kept,
+        claimed, "waiting", done.seconds, reason="repeat", args=invoke.kept(claimed, args),
         delay_s=repeat.delay.total_seconds(), counts=False,
     )  # fmt: skip

@@ -16,19 +16,22 @@ from uuid import UUID
 
 import psycopg
 
-from orchestrator import dispatch
+from orchestrator import broadcast, dispatch, tracing
+from orchestrator.domain.maps import SOURCE
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import deciding, invoke, payloads, saga
+from orchestrator.executor import deciding, invoke, payloads, saga, secrets
 from orchestrator.executor.ending import TIMEOUTS, conclude
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.later import Later
 from orchestrator.executor.loading import load
+from orchestrator.executor.logs import Logs
 from orchestrator.executor.plans import StepPlan
 from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import Connection, closing, work
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
+from tenants.connections import Session
 
 if TYPE_CHECKING:
     from orchestrator.executor.child import Child
@@ -56,6 +59,7 @@ class Slice:
         self.verdicts: list[Verdict | Settled] = []
         self.released: list[Claimed] = []
         self.heartbeats = Heartbeats(child)
+        self.logs = Logs(child)
         self.woke_at = 0.0
         self.polled_at = 0.0
         self.later = Later()
@@ -75,7 +79,7 @@ class Slice:
     def _turn(self) -> bool:
         self._settle()
         self._watch()
-        if not self.heartbeats.flush(self.flights):
+        if not self.heartbeats.flush(self.flights) or not self.logs.flush():
             return True
         wanted = self._wanted()
         claimed = self._exchange(wanted)
@@ -101,12 +105,15 @@ class Slice:
                 continue
             del self.flights[flight]
             self.heartbeats.landed(flight)
+            self.logs.landed(flight)
             self.child.costs.observe(flight.claimed, flight.plan, flight.seconds)
             self.child.breakers.observe(flight, result)
             self.completions.append(self._concluded(flight, result))
 
     def _concluded(self, flight: Flight, result: object) -> Completion:
-        return conclude(flight, result, max_bytes=self.conf.payload_bytes)
+        done = conclude(flight, result, max_bytes=self.conf.payload_bytes)
+        done.ended = flight.started + flight.seconds
+        return done
 
     # -- what must end -------------------------------------------------------------------------
 
@@ -145,6 +152,7 @@ class Slice:
 
     def _cut(self, flight: Flight, now: float) -> None:
         """It has not ended: stop its code where that can be done, else write its outcome without it."""
+        self.child.end_session(flight)
         if flight.plan.kind == "cpu":
             flight.cut_at = 0.0
             self.child.helper.kill(flight)  # its end comes at once
@@ -154,6 +162,7 @@ class Slice:
         del self.flights[flight]
         self.stuck[flight] = None
         self.heartbeats.landed(flight)
+        self.logs.landed(flight)
         flight.seconds = now - flight.started
         completion = self._concluded(flight, invoke.Fault("cancelled", "cut off", retry=False))
         completion.held = True
@@ -180,8 +189,12 @@ class Slice:
                 self._end(flight, "cancel", now)
 
     def _cancel_maps(self, connection: Connection) -> None:
-        """Batches of maps that have failed."""
-        batches = [flight for flight in self.flights if flight.claimed.batch and not flight.ending]
+        """Batches and sources of maps that have failed; never their compensations and undos."""
+        batches = [
+            flight
+            for flight in self.flights
+            if (flight.claimed.batch > 0 or flight.claimed.batch == SOURCE) and not flight.ending
+        ]
         failed = closing.failed_maps(connection, {f.claimed.key[1:3] for f in batches})
         for flight in batches:
             if flight.claimed.key[1:3] in failed:
@@ -218,6 +231,7 @@ class Slice:
         try:
             connection = self.child.connection()
             self.child.breakers.tell(connection)
+            self.child.pools.tell(connection)
             if released:
                 work.unhold(connection, self.child.worker_id, released)
                 self.released = []
@@ -226,6 +240,8 @@ class Slice:
             late, claimed = work.exchange(
                 connection, self.child.worker_id, completions, verdicts, wanted
             )
+            ended = (one.claimed for one in (*completions, *verdicts))
+            broadcast.hint({one.tenant_id for one in (*ended, *claimed)})
             self.later.heed(claimed)
             self.completions, self.verdicts = [], []
             if late:
@@ -233,6 +249,7 @@ class Slice:
             self._poll()
             self.child.plans.need(connection, (c.version_id for c in claimed))
             self.heartbeats.read(connection, claimed)
+            claimed = secrets.opening(connection, self.child.plans, claimed)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
             return []
@@ -254,6 +271,7 @@ class Slice:
             connection = self.child.connection()
             self._cancel_closing(closing.closing_runs(connection, list(runs)))
             self._cancel_maps(connection)
+            self.child.breakers.refresh(connection, self.flights)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
 
@@ -266,9 +284,9 @@ class Slice:
                 fault = invoke.Fault(
                     "invalid_output", f"the result cannot be kept: {error}", retry=False
                 )
-                bad = Completion(
-                    completion.claimed, "failed", completion.seconds, error=invoke.describe(fault)
-                )
+                described = invoke.describe(fault, completion.claimed.mask)
+                bad = Completion(completion.claimed, "failed", completion.seconds, error=described)
+                bad.ended = completion.ended
                 work.exchange(self.child.connection(), self.child.worker_id, [bad], [], None)
         self.completions = []
         self.verdicts = []  # were not written; they are asked for again after a second
@@ -326,8 +344,13 @@ class Slice:
             uncertain=uncertain,
             _part=part,
             progress=self.heartbeats.before(claimed),
+            _session=Session(self.child.pools, claimed.tenant_id),
             _stop=stop,
             _pulse=Pulse(self.heartbeats.notice),
+            _lines=self.logs.lines(claimed),
+            traceparent=None
+            if claimed.trace is None
+            else tracing.for_attempt(claimed.trace, *claimed.key[1:], claimed.epoch),
         )
         flight = Flight(claimed, step, context, stop, {})
         flight.deadline = flight.started + step.timeout_s
@@ -352,6 +375,9 @@ class Slice:
         ]
         try:
             self.child.drop_connection()
+            for flight in self.flights:
+                self.logs.landed(flight)
+            self.logs.flush()
             work.exchange(
                 self.child.connection(),
                 self.child.worker_id,

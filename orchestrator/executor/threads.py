@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 
+from orchestrator import logs, tracing
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.items import call
 
@@ -59,9 +60,12 @@ class Threads:
         spec = flight.plan.spec
         assert spec is not None
         result: object = None
+        place: object = None
         with self._lock:
             self._at[flight] = threading.get_ident()
         try:
+            logs.step.set(flight.context)
+            place = tracing.enter(flight.context.traceparent)
             if flight.work is not None:
                 result = flight.work.run(spec, flight.context)
             else:
@@ -69,8 +73,12 @@ class Threads:
         except BaseException as error:
             result = error
         finally:
-            with self._lock:
-                self._at.pop(flight, None)
-                self._idle += 1
-            self._landing.put(flight, result)
-            self._landing.ring()
+            try:
+                flight.session.close()
+            finally:  # a cut may come while it is given back
+                with self._lock:
+                    self._at.pop(flight, None)
+                    self._idle += 1
+                self._landing.put(flight, result)
+                self._landing.ring()
+                tracing.leave(place)

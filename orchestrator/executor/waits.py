@@ -138,12 +138,18 @@ def _input(plan: Plan, step: StepPlan, claimed: Claimed, facts: Facts, means: Me
         return payloads.resolve(means.connect(), [facts.args])[0] or "{}"
     try:
         value = step.step.args.evaluate(invoke.scope(plan, claimed))
-        return jsonvalue.encode(value, max_bytes=means.max_bytes)
+        text = jsonvalue.encode(value, max_bytes=means.max_bytes)
     except ExpressionFailed as error:
         raise invoke.Fault("expression", str(error), retry=False) from None
     except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
         message = f"the child's input cannot be kept: {error}"
         raise invoke.Fault("invalid_arguments", message, retry=False) from None
+    if claimed.mask.json(text) != text:
+        message = (
+            "args: a secret is in the child's input, which is kept; let the child's steps name it"
+        )
+        raise invoke.Fault("expression", message, retry=False)
+    return text
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,9 @@ class Event(models.Model):
     worker_id = models.IntegerField(null=True)
     value_s = models.FloatField(null=True)
     """Seconds: queue latency of a start, duration of an end."""
+    lag_s = models.FloatField(null=True)
+    """Of an attempt's end: seconds from the end of its code to this event's moment, in which whatever
+    waited for it is made ready."""
     actor = models.TextField(null=True)
     data = models.TextField(null=True)
 

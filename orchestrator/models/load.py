@@ -20,6 +20,10 @@ class TenantLoad(models.Model):
     control_count = models.IntegerField(db_default=0)
     paused_count = models.IntegerField(db_default=0)
     """Paused runs and workflows: while it is 0, claims need not ask whether a run is paused."""
+    active_runs = models.IntegerField(db_default=0)
+    """Runs that have not ended, child runs too."""
+    submit_at = models.DateTimeField(null=True)
+    """When the allowance of `submissions_per_minute` is whole again (GCRA); null: it is."""
     seq = models.BigIntegerField(db_default=0)
     """Position of the tenant's last event."""
     vtime = models.FloatField(db_default=0.0)
@@ -31,7 +35,9 @@ class TenantLoad(models.Model):
         db_table = "tenant_load"
         constraints = (
             models.CheckConstraint(
-                condition=models.Q(in_use__gte=0, ready_count__gte=0, control_count__gte=0),
+                condition=models.Q(
+                    in_use__gte=0, ready_count__gte=0, control_count__gte=0, active_runs__gte=0
+                ),
                 name="tenant_load_counts",
             ),
         )

@@ -40,6 +40,10 @@ class MapState(models.Model):
     """The source's last durable cursor, as JSON."""
     epoch = models.IntegerField(db_default=0)
     """Where the fence of new batches begins: above that of an earlier pass over this step."""
+    again = models.IntegerField(db_default=0)
+    """Batches that failed before and have still to be tried again, at a compensation's wish: those
+    behind `again_after` whose row has kept its items."""
+    again_after = models.IntegerField(db_default=0)
     closing = models.TextField(null=True)
     """Why no batch starts any more: failed or cancel."""
     error = models.TextField(null=True)

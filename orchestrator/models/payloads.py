@@ -11,7 +11,8 @@ class Payload(models.Model):
     """A JSON text of more than 8 KiB, which rows refer to (see `store.payloads`).
 
     It goes with its run; a cached one (`cache_key`, no run) with its entry.  `data` is the text,
-    compressed; of more than 1 MiB it lies in the storage, under `object_key`."""
+    compressed; of more than 1 MiB it lies in the storage, under `object_key`.  `body` is a part of a
+    map's output that SQL has put together: values between commas, some of which may be references."""
 
     id = models.UUIDField(primary_key=True, db_default=RandomUUID())
     tenant_id = models.IntegerField()
@@ -21,14 +22,16 @@ class Payload(models.Model):
     """Bytes of the text in UTF-8."""
     data = models.BinaryField(null=True)
     object_key = models.TextField(null=True)
+    body = models.TextField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "payload"
         constraints = (
             models.CheckConstraint(
-                condition=models.Q(data__isnull=False, object_key__isnull=True)
-                | models.Q(data__isnull=True, object_key__isnull=False),
+                condition=models.Q(data__isnull=False, object_key__isnull=True, body__isnull=True)
+                | models.Q(data__isnull=True, object_key__isnull=False, body__isnull=True)
+                | models.Q(data__isnull=True, object_key__isnull=True, body__isnull=False),
                 name="payload_one_place",
             ),
             models.CheckConstraint(
@@ -41,6 +44,7 @@ class Payload(models.Model):
             models.Index(
                 fields=("run_id",), condition=models.Q(run_id__isnull=False), name="payload_run"
             ),
+            models.Index(fields=("tenant_id",), include=("size",), name="payload_sizes"),
             models.Index(
                 fields=("tenant_id", "cache_key"),
                 condition=models.Q(cache_key__isnull=False),

@@ -66,6 +66,8 @@ class Run(models.Model):
     max_parallel = models.IntegerField(null=True)
     active_count = models.IntegerField(db_default=0)
     """Connections held; kept only where `max_parallel` is set."""
+    trace = models.TextField(null=True)
+    """Whose trace it belongs to (W3C's traceparent); null: it is not traced."""
     outputs_dropped_at = models.DateTimeField(null=True)
     """When its steps' outputs were dropped, since nobody needed them any more."""
     step_count = models.IntegerField()

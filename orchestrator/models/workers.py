@@ -44,6 +44,8 @@ class Worker(models.Model):
     missing_at = models.DateTimeField(null=True)
     """When the reaper first saw its lock free."""
     in_flight = models.IntegerField(default=0)
+    drain_at = models.DateTimeField(null=True)
+    """When staff told it to take nothing more; null: it takes work."""
     refused_count = models.BigIntegerField(db_default=0)
     """Late results of earlier claims that were refused."""
     started_at = models.DateTimeField(db_default=Now())

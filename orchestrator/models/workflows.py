@@ -64,6 +64,7 @@ class WorkflowVersion(models.Model):
             models.UniqueConstraint(fields=("workflow", "version"), name="workflow_version_number"),
             models.UniqueConstraint(fields=("tenant", "id"), name="workflow_version_tenant"),
         )
+        indexes = (models.Index(fields=("tenant", "-created_at"), name="workflow_version_newest"),)
 
     def __str__(self) -> str:
         return f"{self.workflow_id} v{self.version}"

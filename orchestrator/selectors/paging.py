@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from orchestrator.domain.errors import InvalidCursor, Problem
@@ -66,6 +67,25 @@ def unseal_number(kind: str, cursor: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > _LARGEST:
         raise _bad()
     return int(text)
+
+
+def page_of(
+    kind: str, rows: Mapping[str, dict[str, object]], *, limit: int, cursor: str | None
+) -> Page:
+    """A page of rows that are all at hand, in the order of their keys.  Raises InvalidCursor."""
+    last = None if cursor is None else unquote(unseal(kind, cursor, 1)[0])
+    keys = sorted(key for key in rows if last is None or key > last)
+    shown = keys[:limit]
+    after = seal(kind, quote(shown[-1], safe="")) if len(keys) > limit else None
+    return Page([rows[key] for key in shown], after)
+
+
+def unseal_numbers(kind: str, cursor: str, count: int) -> list[int]:
+    """The numbers in a cursor made of so many of them.  Raises InvalidCursor."""
+    parts = unseal(kind, cursor, count)
+    if any(not part.isascii() or not part.isdigit() or len(part) > 9 for part in parts):
+        raise _bad()
+    return [int(part) for part in parts]
 
 
 def seal_moment(kind: str, at: datetime, row_id: UUID) -> str:

@@ -10,8 +10,12 @@ from uuid import UUID
 
 from orchestrator import store
 from orchestrator.domain import jsonvalue
+from orchestrator.domain.errors import PayloadUnavailable
 from orchestrator.domain.times import format_time
 from orchestrator.store import payloads
+
+PAGE_BYTES = 16 * 1024 * 1024
+"""What the payloads of a page's rows come to at most, unless one row alone is larger."""
 
 
 class Payload:
@@ -33,7 +37,7 @@ class Payload:
 
     @property
     def text(self) -> str:
-        """The whole text."""
+        """The whole text.  Raises PayloadUnavailable."""
         if payloads.MARK in self._text:
             fetch([self])
         return self._text
@@ -50,13 +54,29 @@ def payload(text: str | None) -> Payload | None:
 
 
 def fetch(found: Sequence[Payload]) -> None:
-    """Fetch the large ones of these that are not there yet, together."""
+    """Fetch the large ones of these that are not there yet, together.  Raises PayloadUnavailable."""
     large = [one for one in found if payloads.MARK in one._text]
     if large:
-        texts = payloads.resolve(store.connection(), [one._text for one in large])
+        try:
+            texts = payloads.resolve(store.connection(), [one._text for one in large])
+        except payloads.PayloadUnreadable as error:
+            raise PayloadUnavailable(reason=str(error)) from error
         for one, text in zip(large, texts, strict=True):
             assert text is not None
             one._text = text
+
+
+def fitting(rows: Sequence[Sequence[str | None]]) -> int:
+    """How many of these rows, of payloads each, a page holds: the first ones up to PAGE_BYTES, and
+    always one."""
+    flat = [text for row in rows for text in row]
+    sizes = iter(payloads.sizes(store.connection(), flat))
+    total = 0
+    for nr, row in enumerate(rows):
+        total += sum(next(sizes) for _ in row)
+        if total > PAGE_BYTES and nr:
+            return nr
+    return len(rows)
 
 
 # No text that we keep holds U+0000, so a string that begins with it is a mark of ours.  In encoded

@@ -12,10 +12,11 @@ from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import RunNotFound
 from orchestrator.models import Run
 from orchestrator.selectors.paging import DEFAULT_LIMIT, Page, seal_moment, unseal_moment
-from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.payloads import fitting, payload
 from orchestrator.selectors.undoing import undo_view
 from orchestrator.selectors.waits import run_waiting
 from orchestrator.store import run_rows
+from tenants import fence
 from tenants.models import Tenant
 
 CURSOR = "runs"
@@ -99,15 +100,17 @@ def list_runs(
     rows = run_rows.run_rows(
         store.connection(), tenant_id=tenant.pk, query=query, limit=limit + 1, payloads=payloads
     )
-    more = len(rows) > limit
-    rows = rows[:limit]
+    count = min(limit, fitting([(row.input, row.output) for row in rows]))
+    more = len(rows) > count
+    rows = rows[:count]
     next_cursor = seal_moment(CURSOR, rows[-1].created_at, rows[-1].id) if more else None
     return Page([view(row) for row in rows], next_cursor)
 
 
 def finished_among(run_ids: Sequence[UUID]) -> list[UUID]:
     """Those of these runs, which the caller has accessed before, that are terminal by now."""
-    return run_rows.finished(store.connection(), run_ids)
+    with fence.through(fence.WAITS):
+        return run_rows.finished(store.connection(), run_ids)
 
 
 def view(row: RunRow) -> dict[str, object]:

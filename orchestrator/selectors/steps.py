@@ -19,7 +19,7 @@ from orchestrator.selectors.maps import (
     state_of,
 )
 from orchestrator.selectors.paging import LARGEST_LIMIT, Page, seal_number, unseal_number
-from orchestrator.selectors.payloads import payload
+from orchestrator.selectors.payloads import fitting, payload
 from orchestrator.selectors.runs import access_run
 from orchestrator.selectors.undoing import step_undos
 from orchestrator.selectors.versions import VersionGraph, version_graph
@@ -63,9 +63,7 @@ def steps_page(
         rows = in_state(rows, state)
     if cursor is not None:
         rows = rows.filter(ordinal__gt=unseal_number(CURSOR, cursor))
-    found = list(rows[: limit + 1])
-    more = len(found) > limit
-    found = found[:limit]
+    found, more = _cut(list(rows[: limit + 1]), limit)
     next_cursor = seal_number(CURSOR, found[-1].ordinal) if more else None
     return Page(_views(tenant, run, found, graph), next_cursor)
 
@@ -76,11 +74,15 @@ def _batches_page(tenant: Tenant, run: Run, step: str, limit: int, cursor: str |
     rows = StepRun.objects.filter(
         tenant=tenant, run_id=run.pk, ordinal=graph.ordinals[step], batch__gt=after
     ).order_by("batch")
-    found = list(rows[: limit + 1])
-    more = len(found) > limit
-    found = found[:limit]
+    found, more = _cut(list(rows[: limit + 1]), limit)
     next_cursor = seal_number(BATCHES_CURSOR, found[-1].batch) if more else None
     return Page(_views(tenant, run, found, graph), next_cursor)
+
+
+def _cut(rows: list[StepRun], limit: int) -> tuple[list[StepRun], bool]:
+    """The rows of a page, and whether there are more."""
+    count = min(limit, fitting([(row.output,) for row in rows]))
+    return rows[:count], len(rows) > count
 
 
 def step_view(*, tenant: Tenant, run_id: UUID | str, name: str) -> dict[str, object] | None:

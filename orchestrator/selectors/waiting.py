@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from django.db.models import Sum
 from django.db.models.functions import Now
 
+from orchestrator import store
 from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
 from orchestrator.models import Pool, Run, ServerLoad, StepRun, TenantLoad, Worker
 from orchestrator.selectors.pools import held_back, visible_pools
 from orchestrator.selectors.waits import DETAILS, run_waiting, step_waiting
+from orchestrator.store import pauses
 from tenants.models import Quota, Tenant
 
 CLAIMS = -1
@@ -75,10 +77,12 @@ def explain(
     if held is not None:
         run = _run(tenant, ready[0])
         pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
+        paused = _pause(tenant, run)
         for step in ready:
-            reason, detail, until = _ready(step, run, held, pools)
-            since = max(filter(None, (step.ready_at, paused_since(run))), default=None)
-            since = since if reason == "paused" else step.ready_at
+            reason, detail, until = _ready(step, run, paused, held, pools)
+            since = step.ready_at
+            if reason == "paused" and paused is not None:
+                since = max(filter(None, (since, paused.since)))
             found[step.ordinal, step.batch] = _shape(reason, since, until, detail)
     found.update(_held(tenant, steps))
     return found
@@ -86,7 +90,7 @@ def explain(
 
 def _held(tenant: Tenant, steps: Collection[StepRun]) -> dict[tuple[int, int], dict[str, object]]:
     """Steps that wait for no other, of a run whose time or place has not come."""
-    first = [step for step in steps if step.state == "blocked" and step.parents_total == 0]
+    first = [step for step in steps if step.state == "blocked" and step.parents_left == 0]
     if not first:
         return {}
     run = Run.objects.only("held", "start_at", "created_at", "finished_at")
@@ -96,18 +100,32 @@ def _held(tenant: Tenant, steps: Collection[StepRun]) -> dict[tuple[int, int], d
 
 def _run(tenant: Tenant, step: StepRun) -> Run:
     found = Run.objects.select_related("workflow").only(
-        "state", "closing", "paused_at", "max_parallel", "workflow__paused_at"
+        "state", "closing", "paused_at", "max_parallel", "parent_id", "workflow__paused_at"
     )
     return found.get(tenant=tenant, pk=step.run_id)
 
 
-def paused_since(run: Run) -> datetime | None:
-    """Since when nothing new of the run starts, because of its own pause or its workflow's.
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """What keeps anything new of a run from starting, and since when."""
+
+    what: str
+    since: datetime
+
+
+def _pause(tenant: Tenant, run: Run) -> _Pause | None:
+    """The pause of a run: its own, its workflow's, or that of a workflow above it.
 
     A run that closes is not paused: what may still run, may."""
     if run.closing is not None:
         return None
-    return min(filter(None, (run.paused_at, run.workflow.paused_at)), default=None)
+    since = min(filter(None, (run.paused_at, run.workflow.paused_at)), default=None)
+    if since is not None:
+        return _Pause("The run" if run.paused_at is not None else "The workflow", since)
+    if run.parent_id is None:
+        return None
+    above = pauses.paused_above(store.connection(), tenant_id=tenant.pk, run_id=run.pk)
+    return None if above is None else _Pause(f'The workflow "{above[0]}" of a run above', above[1])
 
 
 def _shape(
@@ -152,7 +170,7 @@ def _timer(step: StepRun) -> dict[str, object]:
 
 
 def _ready(
-    step: StepRun, run: Run, held: Limits, pools: Mapping[str, Pool]
+    step: StepRun, run: Run, paused: _Pause | None, held: Limits, pools: Mapping[str, Pool]
 ) -> tuple[str, str, datetime | None]:
     """The reason, what it means, and when it passes, where that is known."""
     if (
@@ -163,13 +181,12 @@ def _ready(
         and (why := held_back(step.pool, pools.get(step.pool))) is not None
     ):
         return "pool", why.detail, why.until
-    return *_limit(step, run, held), None
+    return *_limit(step, run, paused, held), None
 
 
-def _limit(step: StepRun, run: Run, held: Limits) -> tuple[str, str]:
-    if paused_since(run) is not None:
-        what = "run" if run.paused_at is not None else "workflow"
-        return "paused", f"The {what} is paused; resuming it frees the step."
+def _limit(step: StepRun, run: Run, paused: _Pause | None, held: Limits) -> tuple[str, str]:
+    if paused is not None:
+        return "paused", f"{paused.what} is paused; resuming it frees the step."
     if held.suspended:
         return "paused", "The tenant is suspended; resuming it frees the step."
     if step.parked == "max_parallel":

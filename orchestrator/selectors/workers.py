@@ -26,6 +26,8 @@ class WorkerRow:
     refused_count: int
     started_at: datetime
     seen_at: datetime
+    drain_at: datetime | None = None
+    """When staff told it to take nothing more."""
 
 
 def live_workers() -> list[WorkerRow]:
@@ -57,4 +59,5 @@ def _row(worker: Worker) -> WorkerRow:
         refused_count=worker.refused_count,
         started_at=worker.started_at,
         seen_at=worker.seen_at,
+        drain_at=worker.drain_at,
     )

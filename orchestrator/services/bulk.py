@@ -20,9 +20,9 @@ from orchestrator.domain.errors import (
     Problem,
     WorkflowNotFound,
 )
-from orchestrator.services.runs import check_open, check_size, replayed
+from orchestrator.services.runs import check_open, replayed
 from orchestrator.services.submissions import asked_version, check_key, read_submission
-from orchestrator.services.submitting import new_run, refused
+from orchestrator.services.submitting import check_size, check_steps, new_run, refused
 from orchestrator.store import submissions
 from orchestrator.store.submissions import KnownKey, Target
 from orchestrator.store.submit import NewRun, submit
@@ -173,6 +173,7 @@ def _prepare(tenant: Tenant, line: _Line) -> None:
             fingerprint=line.fingerprint,
         )
         check_size(tenant, line.new.input)
+        check_steps(tenant, line.new.version_id)
     except MillraceError as error:
         line.new, line.error = None, error
 
@@ -181,13 +182,15 @@ def _submit(tenant: Tenant, lines: Sequence[_Line], actor: Actor) -> None:
     news = [line.new for line in lines if line.new is not None]
     if not news:
         return
-    made = submit(store.connection(), tenant_id=tenant.pk, runs=news, actor=str(actor))
+    made = submit(
+        store.connection(), tenant_id=tenant.pk, runs=news, actor=str(actor), origin=actor.origin
+    )
     transaction.on_commit(partial(dispatch.wake, made.wake))
     for line, result in zip(lines, made.results, strict=True):
         if result.replayed and not result.same:
             line.error = IdempotencyMismatch(run_id=result.run_id)
-        elif result.held == "reject":
+        elif result.refused:
             assert line.new is not None
-            line.error = refused(line.new)
+            line.error = refused(line.new, result)
         else:
             line.run_id = result.run_id

@@ -6,6 +6,7 @@ Whatever is wrong with one schedule becomes its outcome, and hinders no other.""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import OrderedDict, defaultdict
@@ -24,13 +25,14 @@ from orchestrator.domain.concurrency import concurrency_key
 from orchestrator.domain.definition.model import ConcurrencySpec
 from orchestrator.domain.definition.policies import read_concurrency
 from orchestrator.domain.definition.reader import Reader
+from orchestrator.domain.errors import OverQuota
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.overlap import MOST_QUEUED, Decision, Overlap, decide, room
 from orchestrator.domain.schemas import Validator, compile_schema
 from orchestrator.domain.times import format_time
 from orchestrator.store import Connection, closing, schedules
 from orchestrator.store.schedules import ActiveRun, DueSchedule, Fire, WaitingTime
-from orchestrator.store.submit import NewRun, submit
+from orchestrator.store.submit import NewRun, SubmittedRun, submit
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +210,7 @@ class Firing:
             if runs:
                 made = submit(connection, tenant_id=tenant_id, runs=runs, actor=ACTOR)
                 wake = made.wake
-                taken = [result.run_id for result in made.results if result.held == "reject"]
-                schedules.refuse(connection, run_ids=taken, reason="concurrency", detail=TAKEN)
+                refuse(connection, made.results)
             close(connection, tenant_id, cancel - known)
             schedules.move_on(
                 connection,
@@ -366,6 +367,18 @@ def new_run(row: DueSchedule, fire: Fire, spec: ConcurrencySpec | None) -> NewRu
         priority=row.priority,
         concurrency=key,
     )
+
+
+def refuse(connection: Connection, results: Sequence[SubmittedRun]) -> None:
+    """Write down which times have no run after all, and why."""
+    taken = [result.run_id for result in results if result.held == "reject"]
+    schedules.refuse(connection, run_ids=taken, reason="concurrency", detail=TAKEN)
+    over = [result for result in results if result.held == "quota"]
+    if over:
+        assert over[0].over is not None
+        told = OverQuota(**json.loads(over[0].over)).message
+        run_ids = [result.run_id for result in over]
+        schedules.refuse(connection, run_ids=run_ids, reason="over_quota", detail=told)
 
 
 def close(connection: Connection, tenant_id: int, run_ids: set[UUID]) -> None:

@@ -33,4 +33,5 @@ def _info(row: Handler) -> HandlerInfo:
         accepts_any=bool(row.signature.get("accepts_any", False)),
         batch=row.batch,
         kind=cast("HandlerKind", row.kind),
+        constant=tuple(row.signature.get("constant", ())),
     )

@@ -35,6 +35,7 @@ from orchestrator.services.bulk import unreadable
 from orchestrator.services.runs import submit_run
 from orchestrator.services.trigger_documents import OURS, ROOTS
 from orchestrator.services.triggers import PURPOSE
+from tenants import fence
 from tenants.actors import Actor
 from tenants.sealing import Unreadable, unseal
 
@@ -67,9 +68,15 @@ def receive(
     TenantSuspended, StateConflict."""
     row = _find(slug, name)
     reason = _wrong(row, headers, body)
-    if row is None or reason is not None:
-        _note_refusal(row, reason)
-        raise HookRefused
+    with fence.within(0 if row is None else row.tenant_id):
+        if row is None or reason is not None:
+            _note_refusal(row, reason)
+            raise HookRefused
+        return _take(row, headers, body, origin)
+
+
+def _take(row: Trigger, headers: Mapping[str, str], body: bytes, origin: str) -> Received:
+    """Start the run of a request that is the trigger's."""
     _spend(row)
     try:
         found = _start(row, headers, body, origin)
@@ -88,7 +95,8 @@ def _find(slug: str, name: str) -> Trigger | None:
     if "\0" in slug or "\0" in name:
         return None
     rows = Trigger.objects.select_related("tenant", "tenant__quota", "workflow")
-    return rows.filter(tenant__slug=slug, name=name).first()
+    with fence.through(fence.HOOKS, slug):
+        return rows.filter(tenant__slug=slug, name=name).first()
 
 
 def _wrong(row: Trigger | None, headers: Mapping[str, str], body: bytes) -> str | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Unpack
 
 from django.db import transaction
+from django.utils import timezone
 
 from orchestrator import dispatch, store
 from orchestrator.conf import conf
+from orchestrator.domain.durations import parse_duration
+from orchestrator.domain.times import parse_time
 from orchestrator.models import ServerLoad
 from orchestrator.store import clock
 from tenants import services
@@ -21,14 +25,43 @@ LARGEST_TOTAL = 100_000
 
 @transaction.atomic
 def change_quota(
-    *, tenant: Tenant, actor: Actor, reason: str = "", **changes: Unpack[QuotaChanges]
+    *,
+    tenant: Tenant,
+    actor: Actor,
+    reason: str = "",
+    until: datetime | None = None,
+    **changes: Unpack[QuotaChanges],
 ) -> Quota:
-    """Set limits of a tenant.  Raised ones are used at once, lowered ones as running steps end.
+    """Set limits of a tenant, for good or until a time.  Raised ones are used at once, lowered ones as
+    running steps end; what was accepted stays.
 
     Raises InvalidValue, naming the limit."""
-    quota = services.set_quota(tenant=tenant, actor=actor, reason=reason, **changes)
+    quota = services.set_quota(tenant=tenant, actor=actor, reason=reason, until=until, **changes)
     transaction.on_commit(wake_idle)
     return quota
+
+
+@transaction.atomic
+def end_override(*, tenant: Tenant, name: str, actor: Actor) -> bool:
+    """Let a limit that is set for a time come back now.  False where none is."""
+    changed = services.end_override(tenant=tenant, name=name, actor=actor)
+    transaction.on_commit(wake_idle)
+    return changed
+
+
+def read_until(text: str) -> datetime | None:
+    """A time (RFC 3339) or a duration from now (`2h`); None for nothing.  Raises InvalidValue."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        until = parse_time(text) if "-" in text else timezone.now() + parse_duration(text)
+    except ValueError:
+        raise InvalidValue(
+            "until", "until: say a duration such as 2h, or a time such as 2026-12-31T18:00:00Z."
+        ) from None
+    services.check_until(until)
+    return until
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ import time
 
 from orchestrator import dispatch
 from orchestrator.conf import Conf
-from orchestrator.store import Connection, clock, payloads, schedules, workers
+from orchestrator.store import Connection, clock, payloads, people, schedules, workers
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,20 @@ def retain(connection: Connection, conf: Conf) -> int:
     changed = clock.trim_caches(connection, most=MOST_CACHED)
     changed += clock.make_partitions(connection, days_ahead=DAYS_AHEAD)
     changed += clock.drop_partitions(connection, days=conf.event_days)
+    changed += clock.make_log_partitions(connection, days_ahead=DAYS_AHEAD)
+    changed += clock.drop_log_partitions(connection, days=conf.step_log_days)
     while forgotten := clock.forget_runs(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += forgotten
     while swept := payloads.sweep(connection, limit=FORGET_AT_ONCE):
         changed += swept
     while gone := schedules.forget_fires(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
         changed += gone
+    while gone := clock.forget_audit(connection, days=conf.audit_days, limit=FORGET_AT_ONCE):
+        changed += gone
     while gone := schedules.forget_deliveries(connection, days=conf.run_days, limit=FORGET_AT_ONCE):
+        changed += gone
+    while gone := people.forget_sessions(connection, limit=FORGET_AT_ONCE):
+        changed += gone
+    while gone := people.forget_invitations(connection, limit=FORGET_AT_ONCE):
         changed += gone
     return changed

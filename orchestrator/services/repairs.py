@@ -14,6 +14,7 @@ from orchestrator import dispatch, store
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition.reader import Raw, Reader
 from orchestrator.domain.errors import (
+    ConcurrencyConflict,
     InvalidRequest,
     Problem,
     StateConflict,
@@ -32,6 +33,10 @@ from tenants.services import record
 CLOSING = (
     "The run is coming to its end, or is being undone: it cannot be repaired until that is over."
 )
+NO_UNDO = (
+    "The run is being undone, and the step has no undo that waits: it has none, its turn has not come,"
+    " it runs, or it has ended. The undo of a workflow step is skipped in its child run."
+)
 DROPPED = (
     "The outputs of the run's steps were dropped when it had succeeded: nothing is left to keep."
 )
@@ -42,7 +47,7 @@ def retry_run(*, tenant: Tenant, run_id: UUID | str, body: object, actor: Actor)
     """Run again what failed or was cancelled of a run that has ended, and what follows it; or, from
     the step `from_step` of `body`, that one and what follows it.  The others keep their outputs.
 
-    Raises RunNotFound, InvalidRequest, StateConflict."""
+    Raises RunNotFound, InvalidRequest, StateConflict, ConcurrencyConflict."""
     run = access_run(tenant=tenant, run_id=run_id)
     graph = version_graph(run.version_id)
     from_step = _from_step(body, graph)
@@ -75,7 +80,9 @@ def _from_step(body: object, graph: VersionGraph) -> str | None:
 @transaction.atomic
 def retry_step(*, tenant: Tenant, run_id: UUID | str, name: str, actor: Actor) -> UUID:
     """Run a step again that failed for good or was cancelled, with what follows it; one that waits
-    for its next attempt gets it at once.  Raises RunNotFound, StepNotFound, StateConflict."""
+    for its next attempt gets it at once.
+
+    Raises RunNotFound, StepNotFound, StateConflict, ConcurrencyConflict."""
     run, graph, ordinal = access_step(tenant=tenant, run_id=run_id, name=name)
     done = repairs.retry_step(
         store.connection(), tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal, actor=str(actor)
@@ -90,7 +97,9 @@ def complete_step(
     *, tenant: Tenant, run_id: UUID | str, name: str, body: object, actor: Actor
 ) -> UUID:
     """End a step that does not run as if it had succeeded, with the `output` of `body` (null unless
-    given).  Raises RunNotFound, StepNotFound, InvalidRequest, TooLarge, StateConflict."""
+    given).
+
+    Raises RunNotFound, StepNotFound, InvalidRequest, TooLarge, StateConflict, ConcurrencyConflict."""
     run, graph, ordinal = access_step(tenant=tenant, run_id=run_id, name=name)
     output = _output(body, tenant)
     done = repairs.settle_step(
@@ -124,9 +133,10 @@ def _output(body: object, tenant: Tenant) -> str:
 
 @transaction.atomic
 def skip_step(*, tenant: Tenant, run_id: UUID | str, name: str, actor: Actor) -> UUID:
-    """Skip a step that does not run; what follows is decided by its rule.
+    """Skip a step that does not run; what follows is decided by its rule.  In a run that is being
+    undone: give up the step's undo, so that those before it go on.
 
-    Raises RunNotFound, StepNotFound, StateConflict."""
+    Raises RunNotFound, StepNotFound, StateConflict, ConcurrencyConflict."""
     run, graph, ordinal = access_step(tenant=tenant, run_id=run_id, name=name)
     done = repairs.settle_step(
         store.connection(),
@@ -143,14 +153,18 @@ def skip_step(*, tenant: Tenant, run_id: UUID | str, name: str, actor: Actor) ->
 
 
 def _check(done: Repaired, graph: VersionGraph, action: str) -> None:
-    """Raise StateConflict where it was refused."""
+    """Raise StateConflict or ConcurrencyConflict where it was refused."""
     if done.refused is None:
         return
     what, _, state = done.refused.partition(" ")
     if what == "closing":
         raise StateConflict(CLOSING, state="closing", action=action)
+    if what == "undo":
+        raise StateConflict(NO_UNDO, state="closing", action=action)
     if what == "dropped":
         raise StateConflict(DROPPED, state="dropped", action=action)
+    if what == "concurrency":
+        raise ConcurrencyConflict(limit=int(state))
     if what == "busy":
         step = graph.name(int(state))
         raise StateConflict(

@@ -1,22 +1,23 @@
-"""Counting what happened: the clock calls `roll` each second, `prune` each hour."""
+"""Counting what happened: the clock calls `roll` each second, `prune` every ten minutes."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 
 from fastdigest import TDigest, merge_all
 
 from orchestrator import store
+from orchestrator.conf import Conf
+from orchestrator.metrics import TENANTS_AT_MOST
+from orchestrator.models.metrics import HISTOGRAM_BOUNDS_S, WIDTHS
 from orchestrator.store import rollups
 from orchestrator.store.connect import Connection
 from orchestrator.store.rollups import Counted, Key, Stretch, Sums
 
-WIDTHS = (10, 300, 3600)
-"""Seconds of a bucket: any window is read from at most 360 of them."""
-KEEP_S = {10: 2 * 86_400, 300: 15 * 86_400, 3600: 400 * 86_400}
 CENTROIDS = 100
-"""Of a sketch: at most 1.6 KB, with an error of the 99th percentile far below 1 %."""
+"""Of a sketch: at most 1.6 KB (docs/decisions/rollups.md has its error)."""
 
 COUNT_OF = {
     "run.queued": "submitted",
@@ -31,13 +32,13 @@ COUNT_OF = {
     "step.retrying": "retries",
     "step.lost": "losses",
 }
-SKETCH_OF = {
-    "step.running": "queue_sketch",
-    "step.succeeded": "attempt_sketch",
-    "step.failed": "attempt_sketch",
-    "step.retrying": "attempt_sketch",
-    "run.succeeded": "run_sketch",
-    "run.failed": "run_sketch",
+MEASURE_OF = {
+    "step.running": "queue",
+    "step.succeeded": "attempt",
+    "step.failed": "attempt",
+    "step.retrying": "attempt",
+    "run.succeeded": "run",
+    "run.failed": "run",
 }
 
 
@@ -48,7 +49,7 @@ def roll(limit: int = 50_000, *, connection: Connection | None = None) -> int:
     processes may call it; each tenant is counted by one at a time."""
     database = connection or store.connection()
     with database.transaction():
-        behind = _share(rollups.lock_behind(database), limit)
+        behind = _share(rollups.lock_behind(database, TENANTS_AT_MOST), limit)
         if not behind:
             return 0
         buckets, totals = _sum(rollups.read(database, behind), behind)
@@ -56,16 +57,25 @@ def roll(limit: int = 50_000, *, connection: Connection | None = None) -> int:
             for key, known in rollups.sketches(database, buckets).items():
                 _merge(buckets[key], known)
             rollups.write(database, buckets)
-        rollups.move(database, totals)
+        others = [totals[stretch] for stretch in behind if not stretch.own]
+        rollups.move(database, totals | ({rollups.OTHERS: _together(others)} if others else {}))
     return sum(stretch.upto - stretch.after for stretch in behind)
 
 
-def prune(limit: int = 10_000, *, connection: Connection | None = None) -> int:
-    """Drop at most `limit` buckets of each width that are older than any window; answers how many."""
+def label(connection: Connection) -> int:
+    """See who has a label of its own in metrics, and bring the totals up to what databases told."""
+    rollups.waits(connection)
+    return rollups.label(connection, TENANTS_AT_MOST)
+
+
+def prune(conf: Conf, limit: int = 10_000, *, connection: Connection | None = None) -> int:
+    """Drop at most `limit` buckets of each width that are kept no longer; answers how many.
+
+    What is dropped is in the wider buckets too: they were counted at the same time."""
     database = connection or store.connection()
     return sum(
-        rollups.prune(database, width_s=width, age_s=age, limit=limit)
-        for width, age in KEEP_S.items()
+        rollups.prune(database, width_s=width, age_s=days * 86_400, limit=limit)
+        for width, days in conf.rollup_days_by_width.items()
     )
 
 
@@ -88,30 +98,67 @@ def _sum(
     totals = {stretch: Sums() for stretch in behind}
     digests: defaultdict[tuple[Key, str], list[TDigest]] = defaultdict(list)
     for row in counted:
-        _add(totals[stretches[row.tenant_id]], row)
-        sketch = SKETCH_OF.get(row.type)
-        digest = (
-            TDigest.from_values(row.seconds, max_centroids=CENTROIDS)
-            if sketch and row.seconds
-            else None
-        )
+        total = totals[stretches[row.tenant_id]]
+        _add(total, row)
+        measured = _measured(row)
+        for measure, values in measured.items():
+            _count(total, measure, values)
+        sketches = {
+            f"{measure}_sketch": TDigest.from_values(values, max_centroids=CENTROIDS)
+            for measure, values in measured.items()
+        }
         for workflow in {0, row.workflow_id}:
             for width in WIDTHS:
                 key = Key(row.tenant_id, workflow, width, row.at - row.at % width)
                 _add(buckets[key], row)
-                if sketch and digest is not None:
+                for sketch, digest in sketches.items():
                     digests[key, sketch].append(digest)
     for (key, sketch), parts in digests.items():
         buckets[key].sketches[sketch] = _bytes(parts)
     return dict(buckets), totals
 
 
+def _measured(row: Counted) -> dict[str, list[float]]:
+    """The seconds that these events tell, by measure."""
+    found = {}
+    if row.seconds and row.type in MEASURE_OF:
+        found[MEASURE_OF[row.type]] = row.seconds
+    if row.lags:
+        found["ready"] = row.lags
+    return found
+
+
+def _count(total: Sums, measure: str, values: list[float]) -> None:
+    ordered = sorted(values)
+    histogram = total.histograms[measure]
+    for place, bound in enumerate(HISTOGRAM_BOUNDS_S):
+        histogram[place] += bisect_right(ordered, bound)
+    histogram[-1] += len(ordered)
+    total.seconds[measure] += sum(ordered)
+
+
 def _add(sums: Sums, row: Counted) -> None:
+    sums.counts["events"] += row.number
     count = COUNT_OF.get(row.type)
     if count is not None:
         sums.counts[count] += row.number
+    if row.late:
+        sums.counts["runs_timed_out" if row.type.startswith("run.") else "timeouts"] += row.number
     if row.type.startswith("step.") and row.type != "step.running":
         sums.counts["worker_s"] += row.sum_s
+
+
+def _together(totals: Sequence[Sums]) -> Sums:
+    whole = Sums()
+    for one in totals:
+        for name, count in one.counts.items():
+            whole.counts[name] += count
+        for name, seconds in one.seconds.items():
+            whole.seconds[name] += seconds
+            whole.histograms[name] = [
+                a + b for a, b in zip(whole.histograms[name], one.histograms[name], strict=True)
+            ]
+    return whole
 
 
 def _merge(sums: Sums, known: dict[str, bytes]) -> None:

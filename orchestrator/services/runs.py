@@ -15,14 +15,13 @@ from orchestrator.domain.errors import (
     IdempotencyMismatch,
     StateConflict,
     TenantSuspended,
-    TooLarge,
     WorkflowNotFound,
 )
 from orchestrator.domain.statuses import TERMINAL_RUN, RunState
 from orchestrator.selectors.runs import RunRow, access_run
 from orchestrator.selectors.versions import version_facts
 from orchestrator.services.submissions import asked_version, check_key, read_submission
-from orchestrator.services.submitting import new_run, refused
+from orchestrator.services.submitting import check_size, check_steps, new_run, refused
 from orchestrator.store import closing, submissions
 from orchestrator.store.gathering import submit_gathered
 from orchestrator.store.payloads import is_large
@@ -48,8 +47,8 @@ def submit_run(
     """Make a run of the tenant's workflow; `body` is the decoded JSON of the submission.
 
     Raises WorkflowNotFound, IdempotencyMismatch, InvalidRequest, InvalidInput, TooLarge,
-    TenantSuspended, StateConflict (archived), ConcurrencyConflict.  One statement reads and one
-    writes: it is a transaction by itself."""
+    TenantSuspended, StateConflict (archived), ConcurrencyConflict, OverQuota.  One statement reads and
+    one writes: it is a transaction by itself."""
     if key is not None:
         check_key(key)
     connection = store.connection()
@@ -70,18 +69,24 @@ def submit_run(
         read=read,
         key=key,
         fingerprint=fingerprint,
+        workflow=workflow,
     )
     check_size(tenant, new.input)
+    check_steps(tenant, new.version_id)
     if transaction.get_connection().in_atomic_block or is_large(new.input):
-        made = submit(connection, tenant_id=tenant.pk, runs=[new], actor=str(actor))
+        made = submit(
+            connection, tenant_id=tenant.pk, runs=[new], actor=str(actor), origin=actor.origin
+        )
     else:
-        made = submit_gathered(connection, tenant_id=tenant.pk, run=new, actor=str(actor))
+        made = submit_gathered(
+            connection, tenant_id=tenant.pk, run=new, actor=str(actor), origin=actor.origin
+        )
     transaction.on_commit(partial(dispatch.wake, made.wake))
     (result,) = made.results
     if result.replayed and not result.same:
         raise IdempotencyMismatch(run_id=result.run_id)
-    if result.held == "reject":
-        raise refused(new)
+    if result.refused:
+        raise refused(new, result)
     row = _row(workflow, target, new, result.created_at, result.held)
     return Submitted(result.run_id, result.replayed, row)
 
@@ -139,12 +144,6 @@ def replayed(known: submissions.KnownKey, fingerprint: str | None) -> UUID:
     return known.run_id
 
 
-def check_size(tenant: Tenant, text: str) -> None:
-    """Whether an input (JSON text) is one that the tenant may keep.  Raises TooLarge."""
-    if is_large(text) and len(text.encode()) > (limit := tenant.quota.max_payload_bytes):
-        raise TooLarge(f"The input is larger than {limit:,} bytes of JSON.", limit=limit)
-
-
 def check_open(tenant: Tenant, target: submissions.Target) -> None:
     """Whether new runs are taken.  Raises TenantSuspended, StateConflict."""
     if tenant.suspended_at is not None:
@@ -174,6 +173,9 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
         if run.state in TERMINAL_RUN:
             raise StateConflict(state=run.state, action="cancel")
         if run.undo_state is not None:
-            message = "The run has failed and is being undone; that cannot be cancelled."
+            message = (
+                "The run has failed and is being undone; that cannot be cancelled. An undo that cannot"
+                " run is given up by skipping its step."
+            )
             raise StateConflict(message, state=run.state, action="cancel")
     return run.pk

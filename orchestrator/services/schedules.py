@@ -22,7 +22,7 @@ from orchestrator.store import schedules
 from tenants.actors import Actor
 from tenants.errors import AlreadyThere
 from tenants.models import Tenant
-from tenants.services import record
+from tenants.services import check_count, record
 
 MOST_FILLED_IN = 1000
 LONGEST_REASON = 1000
@@ -41,7 +41,8 @@ class Backfill:
 
 
 def create_schedule(*, tenant: Tenant, body: object, actor: Actor) -> Schedule:
-    """A new schedule, named by its body.  Raises InvalidRequest, InvalidInput, AlreadyThere."""
+    """A new schedule, named by its body.  Raises InvalidRequest, InvalidInput, AlreadyThere,
+    QuotaUsedUp."""
     spec = read_schedule(tenant=tenant, body=body, name=None)
     made, created = _write(tenant, spec, actor, replace=False)
     assert created
@@ -52,7 +53,7 @@ def replace_schedule(
     *, tenant: Tenant, name: str, body: object, actor: Actor
 ) -> tuple[Schedule, bool]:
     """The schedule `name` as `body` says, and whether it is new.  What became of its times stays, and
-    a paused one stays paused.  Raises InvalidRequest, InvalidInput."""
+    a paused one stays paused.  Raises InvalidRequest, InvalidInput, QuotaUsedUp."""
     spec = read_schedule(tenant=tenant, body=body, name=name)
     return _write(tenant, spec, actor, replace=True)
 
@@ -69,6 +70,8 @@ def _write(
     before = None if row is None else document(row)
     created = row is None
     if row is None:
+        known = Schedule.objects.filter(tenant=tenant)
+        check_count(tenant=tenant, quota="max_schedules", rows=known)
         row = Schedule(tenant=tenant, name=spec.name, revision=0, anchor_at=now)
     timed = tuple(getattr(row, key) for key in TIMING)
     for key in ScheduleSpec.__slots__:

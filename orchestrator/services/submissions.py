@@ -114,7 +114,7 @@ def _version(reader: Reader, raw: Raw, version_id: int | None) -> None:
 
 def _deadline(reader: Reader, raw: Raw) -> datetime | None:
     now = timezone.now()
-    at = _moment(reader, raw, "deadline", "a deadline", now)
+    at = read_moment(reader, raw, "deadline", "a deadline", now)
     if at is not None and at <= now:
         reader.note("/deadline", "is in the past", "out_of_range")
     return at
@@ -123,11 +123,11 @@ def _deadline(reader: Reader, raw: Raw) -> datetime | None:
 def _start(reader: Reader, raw: Raw) -> datetime | None:
     """When the run may start; None: at once, as for a moment that has passed."""
     now = timezone.now()
-    at = _moment(reader, raw, "start_at", "start_at", now, zero=True)
+    at = read_moment(reader, raw, "start_at", "start_at", now, zero=True)
     return at if at is not None and at > now else None
 
 
-def _moment(
+def read_moment(
     reader: Reader, raw: Raw, key: str, what: str, now: datetime, *, zero: bool = False
 ) -> datetime | None:
     """A time, or a duration from now (`zero` says whether it may be nothing)."""

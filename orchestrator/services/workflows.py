@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.db import transaction
@@ -12,8 +12,10 @@ from django.db.models.functions import Now
 from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Call, Definition, Step, parse_definition
+from orchestrator.domain.errors import Problem
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.models import Handler, Workflow, WorkflowVersion
+from orchestrator.selectors.secrets import unknown_secrets
 from orchestrator.selectors.workflows import access_workflow
 from orchestrator.services.handlers import known_handlers
 from orchestrator.services.pools import known_pools
@@ -33,6 +35,8 @@ class Published:
     version: int
     checksum: str
     created: bool
+    warnings: tuple[Problem, ...] = ()
+    """What will fail unless it is mended before a run: secrets that there are not."""
 
 
 def publish_workflow(
@@ -51,9 +55,16 @@ def publish_workflow(
         workflows=lambda other: _is_open(tenant, other),
         pools=known_pools(tenant),
     )
-    if dry_run:
-        return _foretell(tenant, definition)
-    return _store(tenant, definition, actor)
+    made = _foretell(tenant, definition) if dry_run else _store(tenant, definition, actor)
+    return replace(made, warnings=_warnings(tenant, definition))
+
+
+def _warnings(tenant: Tenant, definition: Definition) -> tuple[Problem, ...]:
+    missing = unknown_secrets(tenant=tenant, definition=definition)
+    return tuple(
+        Problem(place, f"there is no secret {name} yet", "unknown_secret")
+        for name, place in sorted(missing.items(), key=lambda item: (item[1], item[0]))
+    )
 
 
 def _is_open(tenant: Tenant, name: str) -> bool:

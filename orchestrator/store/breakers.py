@@ -5,6 +5,10 @@ from __future__ import annotations
 from orchestrator.store.connect import Connection
 
 TROUBLED = "SELECT host FROM breaker WHERE tenant_id = %s::int"
+HELD = """
+SELECT host, greatest(extract(epoch FROM retry_at - clock_timestamp()), 0)::float8 FROM breaker
+ WHERE tenant_id = %s::int AND state <> 'closed'
+"""
 TRY = "SELECT engine_breaker_try(%s::int, %s::text, %s::float8)"
 FAILED = "SELECT engine_breaker_failed(%s::int, %s::text, %s::bool, %s::int, %s::float8)"
 ANSWERED = "SELECT engine_breaker_answered(%s::int, %s::text, %s::bool)"
@@ -13,6 +17,12 @@ ANSWERED = "SELECT engine_breaker_answered(%s::int, %s::text, %s::bool)"
 def troubled_hosts(connection: Connection, tenant_id: int) -> set[str]:
     """The tenant's hosts whose last call failed."""
     return {str(row[0]) for row in connection.execute(TROUBLED, (tenant_id,)).fetchall()}
+
+
+def held_hosts(connection: Connection, tenant_id: int) -> dict[str, float]:
+    """The tenant's hosts that are held off, with the seconds until one may try (0: now)."""
+    rows = connection.execute(HELD, (tenant_id,)).fetchall()
+    return {str(host): float(left_s) for host, left_s in rows}
 
 
 def try_host(connection: Connection, tenant_id: int, host: str, *, pause_s: float) -> float:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from orchestrator.store.connect import Connection
+
+FOLLOW_LIMITS = """
+SELECT tenant_role_limit(q.tenant_id, q.max_connections)
+  FROM quota q
+ CROSS JOIN (SELECT 'millrace_' || oid || '_t_' AS prefix FROM pg_database WHERE datname = current_database()) d
+  JOIN pg_roles r ON r.rolname = d.prefix || q.tenant_id
+ WHERE r.rolconnlimit <> q.max_connections
+"""
 
 
 def due(connection: Connection, *, limit: int = 1000) -> list[str]:
@@ -66,26 +76,73 @@ LOCK_SPACE = 0x4D53
 """First key of the duties' advisory locks; the second is the hash of the duty's name."""
 
 
-def lock_duty(connection: Connection, name: str) -> bool:
-    """Take a duty for this session: of any number of clocks one does it."""
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(%s::int, hashtext(%s::text))", (LOCK_SPACE, name)
-    ).fetchone()
-    return bool(row and row[0])
+def lock_duties(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Take duties for this session, which holds none of them yet; which are its own now: of any number
+    of clocks one does each."""
+    rows = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE pg_try_advisory_lock(%s::int, hashtext(name))",
+        (list(names), LOCK_SPACE),
+    )
+    return {row[0] for row in rows.fetchall()}
 
 
-def tick(
-    connection: Connection, name: str, *, interval_ms: int, ticks: int, changed: int, error: str
-) -> None:
-    """Write down that a duty was done."""
+def unlock_duty(connection: Connection, name: str) -> None:
+    """Give a duty back."""
+    connection.execute("SELECT pg_advisory_unlock(%s::int, hashtext(%s::text))", (LOCK_SPACE, name))
+
+
+class Tick(NamedTuple):
+    """How often a duty was done since that was last written down, and how it went the last time."""
+
+    name: str
+    interval_ms: int
+    ago_s: float
+    ticks: int
+    changed: int
+    error: str
+
+
+def note(connection: Connection, ticks: Sequence[Tick]) -> None:
+    """Write down that duties were done."""
     connection.execute(
         "INSERT INTO duty (name, interval_ms, ticked_at, tick_count, changed_count, error)"
-        " VALUES (%s, %s, clock_timestamp(), %s, %s, %s)"
+        " SELECT d.name, d.interval_ms, clock_timestamp() - make_interval(secs => d.ago_s), d.ticks, d.changed, d.error"
+        " FROM unnest(%s::text[], %s::int[], %s::float8[], %s::bigint[], %s::bigint[], %s::text[])"
+        " AS d (name, interval_ms, ago_s, ticks, changed, error)"
         " ON CONFLICT (name) DO UPDATE SET interval_ms = excluded.interval_ms, ticked_at = excluded.ticked_at,"
         " tick_count = duty.tick_count + excluded.tick_count,"
         " changed_count = duty.changed_count + excluded.changed_count, error = excluded.error",
-        (name, interval_ms, ticks, changed, error),
+        [list(column) for column in zip(*ticks, strict=True)],
     )
+
+
+def forget_duties(connection: Connection, known: Sequence[str]) -> int:
+    """Forget duties that are none of these and that no other clock does either; answers how many."""
+    return connection.execute(
+        "DELETE FROM duty WHERE name <> ALL (%s::text[])"
+        " AND ticked_at < clock_timestamp() - (2 * interval_ms + 60000) * interval '1 millisecond'",
+        (list(known),),
+    ).rowcount
+
+
+class DutyState(NamedTuple):
+    """How a duty of the clock fares; `error` is empty where its last tick went well."""
+
+    name: str
+    interval_s: float
+    silent_s: float
+    error: str
+
+
+def duty_states(connection: Connection, names: Sequence[str]) -> list[DutyState]:
+    """Those of these duties that were ever done, by name."""
+    rows = connection.execute(
+        "SELECT name, interval_ms / 1000.0::float8,"
+        " extract(epoch FROM clock_timestamp() - ticked_at)::float8, error"
+        " FROM duty WHERE name = ANY (%s::text[]) AND ticked_at IS NOT NULL ORDER BY name",
+        (list(names),),
+    )
+    return [DutyState(*row) for row in rows.fetchall()]
 
 
 def positions(connection: Connection) -> dict[int, int]:
@@ -110,11 +167,32 @@ def make_partitions(connection: Connection, *, days_ahead: int) -> int:
     return _number(connection, "SELECT engine_event_partitions(%s::int)", days_ahead)
 
 
+def make_log_partitions(connection: Connection, *, days_ahead: int) -> int:
+    """The same for the lines of handlers."""
+    return _number(connection, "SELECT engine_log_partitions(%s::int)", days_ahead)
+
+
 def drop_partitions(connection: Connection, *, days: int) -> int:
     """Drop event partitions whose newest event is older than so many days; answers how many."""
     return _number(connection, "SELECT engine_drop_event_partitions(%s::int)", days)
 
 
+def drop_log_partitions(connection: Connection, *, days: int) -> int:
+    """The same for the lines of handlers."""
+    return _number(connection, "SELECT engine_drop_log_partitions(%s::int)", days)
+
+
+def forget_audit(connection: Connection, *, days: int, limit: int) -> int:
+    """Delete entries of the audit log that are older than so many days, at most so many; how many."""
+    return _number(connection, "SELECT audit_forget(%s::int, %s::int)", days, limit)
+
+
 def forget_runs(connection: Connection, *, days: int, limit: int) -> int:
     """Delete runs that ended so many days ago, children first, at most so many; answers how many."""
     return _number(connection, "SELECT engine_forget_runs(%s::int, %s::int)", days, limit)
+
+
+def follow_limits(connection: Connection) -> int:
+    """Bring limits of tenants' roles to those of tenants that changed by themselves (an expiry);
+    answers how many."""
+    return len(connection.execute(FOLLOW_LIMITS).fetchall())

@@ -27,17 +27,17 @@ class _Entry:
 
 
 _lock = threading.Lock()
-_lines: dict[tuple[int, str], list[_Entry]] = {}
-"""Who waits behind the one that is at it, by tenant and actor."""
+_lines: dict[tuple[int, str, str], list[_Entry]] = {}
+"""Who waits behind the one that is at it, by tenant, actor and where they ask from."""
 
 
 def submit_gathered(
-    connection: Connection, *, tenant_id: int, run: NewRun, actor: str
+    connection: Connection, *, tenant_id: int, run: NewRun, actor: str, origin: str
 ) -> Submitted:
     """Make the run, in a transaction of its own or with others of its tenant and actor.
 
     Only outside a transaction of the caller's.  Raises psycopg.Error."""
-    entry, place = _Entry(run), (tenant_id, actor)
+    entry, place = _Entry(run), (tenant_id, actor, origin)
     with _lock:
         line = _lines.get(place)
         if line is None:
@@ -49,19 +49,25 @@ def submit_gathered(
     if entry.error is not None:
         if isinstance(entry.error, psycopg.OperationalError):
             raise psycopg.OperationalError(str(entry.error)) from entry.error
-        return submit(connection, tenant_id=tenant_id, runs=[run], actor=actor)  # may be another's
+        return submit(  # it may be another's
+            connection, tenant_id=tenant_id, runs=[run], actor=actor, origin=origin
+        )
     if entry.result is not None:
         return Submitted([entry.result], [])
     return _lead(connection, entry, place)
 
 
-def _lead(connection: Connection, entry: _Entry, place: tuple[int, str]) -> Submitted:
+def _lead(connection: Connection, entry: _Entry, place: tuple[int, str, str]) -> Submitted:
     """Make the runs of all that this entry has taken with it, and let the next one go ahead."""
-    tenant_id, actor = place
+    tenant_id, actor, origin = place
     others = entry.taken[1:]
     try:
         made = submit(
-            connection, tenant_id=tenant_id, runs=[one.run for one in entry.taken], actor=actor
+            connection,
+            tenant_id=tenant_id,
+            runs=[one.run for one in entry.taken],
+            actor=actor,
+            origin=origin,
         )
     except BaseException as error:
         known = isinstance(error, psycopg.Error)
@@ -69,7 +75,7 @@ def _lead(connection: Connection, entry: _Entry, place: tuple[int, str]) -> Subm
             other.error = error if known else psycopg.OperationalError("it was broken off")
         if not others or not known or isinstance(error, psycopg.OperationalError):
             raise
-        return submit(connection, tenant_id=tenant_id, runs=[entry.run], actor=actor)
+        return submit(connection, tenant_id=tenant_id, runs=[entry.run], actor=actor, origin=origin)
     else:
         for other, result in zip(others, made.results[1:], strict=True):
             other.result = result

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from orchestrator.models.metrics import COUNTS
+from orchestrator.models.metrics import COUNTS, MEASURES
 from orchestrator.store.connect import Connection
 
 _FOLDER = Path(__file__).parent / "sql"
@@ -20,10 +20,27 @@ SELECT (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)),
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
        current_setting('max_connections')::int, current_setting('server_version')
 """
+# At most 1,000 of them are read.  Index: step_run's of what is parked.
 _NO_WORKER = """
-SELECT DISTINCT queue FROM (
-    SELECT queue FROM step_run WHERE state = 'ready' AND parked = 'no_worker' LIMIT 1000) s
- ORDER BY 1
+SELECT s.queue, coalesce(h.name, 'a handler'), t.slug, count(*) FROM (
+    SELECT queue, handler_id, tenant_id FROM step_run
+     WHERE state = 'ready' AND parked = 'no_worker' LIMIT 1000) s
+  JOIN tenant t ON t.id = s.tenant_id
+  LEFT JOIN handler h ON h.id = s.handler_id
+ GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3
+"""
+# The twenty tenants with most events that are not counted; index: event's key.
+_OUTBOX = """
+SELECT coalesce(sum(b.behind), 0)::bigint,
+       coalesce(extract(epoch FROM clock_timestamp() - min(e.at)), 0)::float8
+  FROM (SELECT l.tenant_id, coalesce(c.seq, 0) AS counted, l.seq - coalesce(c.seq, 0) AS behind,
+               row_number() OVER (ORDER BY l.seq - coalesce(c.seq, 0) DESC) AS nr
+          FROM tenant_load l LEFT JOIN rollup_cursor c ON c.tenant_id = l.tenant_id
+         WHERE l.seq > coalesce(c.seq, 0)) b
+  LEFT JOIN LATERAL (
+       SELECT o.at FROM event o
+        WHERE b.nr <= 20 AND o.tenant_id = b.tenant_id AND o.seq > b.counted
+        ORDER BY o.seq LIMIT 1) e ON true
 """
 _USE = """
 SELECT (SELECT amount FROM server_load WHERE slot = -1) - (SELECT sum(amount) FROM server_load WHERE slot >= 0),
@@ -40,31 +57,55 @@ SELECT name, interval_ms / 1000.0::float8,
        extract(epoch FROM clock_timestamp() - ticked_at)::float8, tick_count, changed_count, error
   FROM duty ORDER BY name
 """
-_TOTALS = f"""
+_TENANTS = """
 SELECT t.id, t.slug, coalesce(l.in_use, 0), q.max_connections, coalesce(l.ready_count, 0), coalesce(l.seq, 0),
-       coalesce(c.seq, 0), {", ".join(f"coalesce(c.{name}, 0)" for name in COUNTS)}
+       coalesce(c.seq, 0), coalesce(l.active_runs, 0), coalesce(c.own, false)
   FROM tenant t
   JOIN quota q ON q.tenant_id = t.id
   LEFT JOIN tenant_load l ON l.tenant_id = t.id
   LEFT JOIN rollup_cursor c ON c.tenant_id = t.id
+ WHERE NOT t.is_system
  ORDER BY t.id
-"""  # noqa: S608  (column names of a model, nothing from outside)
-_RECENT = """
-SELECT t.slug, r.queue_sketch, r.attempt_sketch, r.run_sketch
-  FROM rollup r JOIN tenant t ON t.id = r.tenant_id
- WHERE r.width_s = 10 AND r.workflow_id = 0 AND r.at >= now() - make_interval(secs => %s)
 """
+COUNTED = (*COUNTS, "connection_waits", "connection_wait_s")
+# Those with labels of their own, and the others together (tenant 0); or one tenant, whose cursor has all
+# that it ever did.
+_SINCE_BEGINNING = f"""
+SELECT t.slug, {", ".join(f"c.{measure}_histogram, c.{measure}_sum_s" for measure in MEASURES)},
+       {", ".join(f"c.{name}" for name in COUNTED)}
+  FROM rollup_cursor c LEFT JOIN tenant t ON t.id = c.tenant_id
+ WHERE CASE WHEN %(only)s::text IS NULL THEN c.tenant_id = 0 OR c.own AND t.id IS NOT NULL ELSE t.slug = %(only)s END
+"""  # noqa: S608  (column names of a model, nothing from outside)
 
 
 _POOLS = """
 SELECT coalesce(t.slug, ''), p.name, p.in_use, p.max_places
   FROM pool p LEFT JOIN tenant t ON t.id = p.tenant_id
- ORDER BY p.in_use DESC, p.id LIMIT %s
+ WHERE %(only)s::text IS NULL OR t.slug = %(only)s
+ ORDER BY p.in_use DESC, p.id LIMIT %(limit)s
 """
 _BREAKERS = """
 SELECT t.slug, count(*) FROM breaker b JOIN tenant t ON t.id = b.tenant_id
  WHERE b.state <> 'closed' GROUP BY t.slug ORDER BY t.slug
 """
+
+
+# The last whole minute.  Index: usage_age.
+_SHARES = """
+SELECT u.tenant_id, t.slug, u.entitled_s, u.received_s
+  FROM usage u JOIN tenant t ON t.id = u.tenant_id
+ WHERE u.width_s = 60 AND u.at = date_trunc('minute', now()) - interval '1 minute'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareGauge:
+    """Seconds of connections of a minute: what was a tenant's due, and what it held."""
+
+    tenant_id: int
+    slug: str
+    entitled_s: float
+    received_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +139,24 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Unserved:
+    """Ready steps of a tenant that no live worker can run."""
+
+    queue: str
+    handler: str
+    slug: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Events that are not counted yet, and how old the oldest of them is."""
+
+    events: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerGauge:
     """A process that runs steps; `silent_s`: since its last sign of life."""
 
@@ -122,8 +181,8 @@ class DutyGauge:
 
 
 @dataclass(frozen=True, slots=True)
-class TenantTotals:
-    """A tenant's gauges, and its counters since the beginning, by the names of the model."""
+class TenantGauges:
+    """A tenant now.  `own`: it has a label of its own; `counted_seq`: how far its events are counted."""
 
     tenant_id: int
     slug: str
@@ -132,15 +191,20 @@ class TenantTotals:
     ready: int
     seq: int
     counted_seq: int
-    counts: dict[str, float]
+    active_runs: int
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
-class RecentSketches:
-    """Sketches of one tenant's 10 s: queue latency, attempts, runs; None where there is none."""
+class Totals:
+    """What was counted since the beginning of a tenant (`slug` None: of all without a label).
 
-    slug: str
-    sketches: tuple[bytes | None, ...]
+    `counts` by the names of COUNTED; `histograms` by measure: how many values were at most each bound
+    and at all (empty: none was measured yet), and their sum."""
+
+    slug: str | None
+    counts: dict[str, float]
+    histograms: dict[str, tuple[list[int], float]]
 
 
 def bound(connection: Connection, seconds: float) -> None:
@@ -175,14 +239,25 @@ def backlog(connection: Connection) -> list[Backlog]:
     return [Backlog(*row) for row in _all(connection, _BACKLOG)]
 
 
-def unserved_queues(connection: Connection) -> list[str]:
-    """Queues with ready steps that no live worker can run."""
-    return [row[0] for row in _all(connection, _NO_WORKER)]
+def unserved(connection: Connection) -> list[Unserved]:
+    """Ready steps that no live worker can run, most first."""
+    return [Unserved(*row) for row in _all(connection, _NO_WORKER)]
+
+
+def outbox(connection: Connection) -> Outbox:
+    """How far counting is behind."""
+    return Outbox(*_one(connection, _OUTBOX))
 
 
 def workers(connection: Connection) -> list[WorkerGauge]:
     """The processes that run steps, but for those that are gone."""
     return [WorkerGauge(*row) for row in _all(connection, _WORKERS)]
+
+
+def drained(connection: Connection) -> int:
+    """Live worker processes that staff told to take nothing more."""
+    statement = "SELECT count(*) FROM worker WHERE state <> 'gone' AND drain_at IS NOT NULL"
+    return int(_one(connection, statement)[0])
 
 
 def refused(connection: Connection) -> int:
@@ -195,18 +270,36 @@ def duties(connection: Connection) -> list[DutyGauge]:
     return [DutyGauge(*row) for row in _all(connection, _DUTIES)]
 
 
-def totals(connection: Connection) -> list[TenantTotals]:
-    """Every tenant's gauges and counters."""
+def tenants(connection: Connection) -> list[TenantGauges]:
+    """Every tenant's gauges."""
+    return [TenantGauges(*row) for row in _all(connection, _TENANTS)]
+
+
+def totals(connection: Connection, only: str | None = None) -> list[Totals]:
+    """The totals of the tenants with labels of their own, and of the others together; or of the one
+    tenant with this slug."""
+    first = 1 + 2 * len(MEASURES)
+    rows = psycopg.Cursor(connection).execute(_SINCE_BEGINNING, {"only": only}).fetchall()
     return [
-        TenantTotals(*(*row[:7], dict(zip(COUNTS, row[7:], strict=True))))
-        for row in _all(connection, _TOTALS)
+        Totals(
+            row[0],
+            dict(zip(COUNTED, row[first:], strict=True)),
+            dict(zip(MEASURES, zip(row[1:first:2], row[2:first:2], strict=True), strict=True)),
+        )
+        for row in rows
     ]
 
 
-def pools(connection: Connection, limit: int) -> list[PoolGauge]:
-    """Pools with their use, those with the most first."""
-    rows = psycopg.Cursor(connection).execute(_POOLS, (limit,)).fetchall()
+def pools(connection: Connection, limit: int, only: str | None = None) -> list[PoolGauge]:
+    """Pools with their use, those with the most first; `only`: of the tenant with this slug."""
+    params = {"limit": limit, "only": only}
+    rows = psycopg.Cursor(connection).execute(_POOLS, params).fetchall()
     return [PoolGauge(*row) for row in rows]
+
+
+def shares(connection: Connection) -> list[ShareGauge]:
+    """What tenants were due and got in the last whole minute."""
+    return [ShareGauge(*row) for row in connection.execute(_SHARES).fetchall()]
 
 
 def breakers(connection: Connection) -> dict[str, int]:
@@ -214,10 +307,33 @@ def breakers(connection: Connection) -> dict[str, int]:
     return dict(_all(connection, _BREAKERS))
 
 
-def recent(connection: Connection, seconds: float) -> list[RecentSketches]:
-    """The sketches of the last `seconds`, a row per tenant and 10 s."""
-    rows = psycopg.Cursor(connection).execute(_RECENT, (seconds,), binary=True).fetchall()
-    return [RecentSketches(row[0], tuple(row[1:])) for row in rows]
+_ALERTS = """
+SELECT coalesce(t.slug, '-'), a.severity,
+       CASE WHEN a.muted_by IS NOT NULL AND a.state <> 'pending' THEN 'silenced' ELSE a.state END, count(*)
+  FROM alert a LEFT JOIN tenant t ON t.id = a.tenant_id
+ WHERE a.state IN ('acknowledged', 'firing', 'pending') GROUP BY 1, 2, 3
+"""
+_NOTIFICATIONS = "SELECT kind, outcome, count FROM notification_total"
+_UNSENT = """
+SELECT count(*), coalesce(extract(epoch FROM max(clock_timestamp() - next_at)), 0)::float8
+  FROM notification WHERE state IN ('collecting', 'sending') AND next_at <= clock_timestamp()
+"""
+
+
+def alerts(connection: Connection) -> list[tuple[str, str, str, int]]:
+    """Open alerts by tenant (`-`: the server), severity and state (or `silenced`)."""
+    return [(row[0], row[1], row[2], int(row[3])) for row in _all(connection, _ALERTS)]
+
+
+def notifications(connection: Connection) -> list[tuple[str, str, int]]:
+    """Messages that ended since the beginning, by kind of channel and outcome."""
+    return [(row[0], row[1], int(row[2])) for row in _all(connection, _NOTIFICATIONS)]
+
+
+def unsent(connection: Connection) -> tuple[int, float]:
+    """Messages that are due and not sent, and for how many seconds the oldest of them is."""
+    count, oldest = _one(connection, _UNSENT)
+    return int(count), float(oldest)
 
 
 def _all(connection: Connection, statement: str | bytes) -> list[tuple[Any, ...]]:

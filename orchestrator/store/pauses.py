@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from orchestrator.store.connect import Connection
+
+# As `engine_workflow_paused` walks up: the run itself, then the open runs above it, at most 20.
+ABOVE = """
+WITH RECURSIVE up AS (
+    SELECT r.parent_id, NULL::bigint AS workflow_id FROM run r WHERE r.tenant_id = %(tenant_id)s::int AND r.id = %(run_id)s::uuid
+    UNION ALL
+    SELECT r.parent_id, r.workflow_id FROM up u
+      JOIN run r ON r.tenant_id = %(tenant_id)s::int AND r.id = u.parent_id AND r.finished_at IS NULL
+)
+SELECT w.name, w.paused_at FROM up u JOIN workflow w ON w.id = u.workflow_id WHERE w.paused_at IS NOT NULL
+ ORDER BY w.paused_at LIMIT 1
+"""
 
 
 def pause_runs(
@@ -48,3 +61,11 @@ def resume_workflow(
     ).fetchone()
     assert row is not None
     return bool(row[0]), list(row[1])
+
+
+def paused_above(
+    connection: Connection, *, tenant_id: int, run_id: UUID
+) -> tuple[str, datetime] | None:
+    """Of the workflows of the runs above a run, the one that was paused first, and when."""
+    row = connection.execute(ABOVE, {"tenant_id": tenant_id, "run_id": run_id}).fetchone()
+    return None if row is None else (row[0], row[1])

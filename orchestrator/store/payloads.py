@@ -2,7 +2,7 @@
 
 A row holds `\\x01` and the payload's id in place of a large text.  JSON escapes control characters, so
 no JSON text holds that by itself, and a reference may also stand inside a text that SQL has put
-together of several (a run's default output).  Whoever reads one resolves it."""
+together of several (a run's default output, a map's).  Whoever reads one resolves it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ RETURNING 1
 """
 LIMIT = "SELECT max_payload_bytes FROM quota WHERE tenant_id = %s::int"
 ANNOUNCE = "INSERT INTO stored_object (key) VALUES (%s::text) ON CONFLICT DO NOTHING"
-FETCH = "SELECT id, data, object_key FROM payload WHERE id = ANY (%s::uuid[])"
+SIZES = "SELECT id, size FROM payload WHERE id = ANY (%s::uuid[])"
+FETCH = "SELECT id, data, object_key, body FROM payload WHERE id = ANY (%s::uuid[])"
 # An object that nobody needs is looked at twice: a payload that shares it may just be being made.
 MARK_ORPHANS = """
 UPDATE stored_object o SET orphaned_at = clock_timestamp()
@@ -63,7 +64,11 @@ class PayloadTooLarge(ValueError):
 
 
 class PayloadUnreadable(Exception):
-    """A payload that a row refers to is not there, or the storage does not give it."""
+    """A payload that a row refers to cannot be read: `gone` for good, or the storage does not give it."""
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,10 @@ def place(connection: Connection, *, tenant_id: int, text: str) -> Large | None:
     connection.execute(ANNOUNCE, (key,))
     try:
         storages["payloads"].save(key, ContentFile(data))
-    except Exception:
-        logger.exception("the storage of payloads does not take %s: it stays in its row", key)
+    except Exception as error:
+        logger.warning(
+            "the storage of payloads does not take %s, it stays in its row: %s", key, error
+        )
         return None
     return Large(number, len(data), None, key)
 
@@ -143,41 +150,69 @@ def has_reference(texts: Iterable[str | None]) -> bool:
 
 def resolve(connection: Connection, texts: Sequence[str | None]) -> list[str | None]:
     """The texts with what their references stand for.  Raises PayloadUnreadable."""
-    wanted = {
-        UUID(found) for text in texts if text and MARK in text for found in _REFERENCE.findall(text)
-    }
+    wanted = _references(texts)
     if not wanted:
         return list(texts)
-    rows = connection.execute(FETCH, (list(wanted),)).fetchall()
-    known = {str(number): _read(data, key) for number, data, key in rows}
+    known: dict[str, str] = {}
+    while wanted:  # a part of a map's output may have references itself
+        rows = connection.execute(FETCH, ([UUID(found) for found in wanted],)).fetchall()
+        found = {str(number): _read(*place) for number, *place in rows}
+        if missing := wanted - found.keys():
+            raise PayloadUnreadable(f"the payload {min(missing)} is not there", gone=True)
+        known |= found
+        wanted = _references(found.values()) - known.keys()
 
-    def full(found: re.Match[str]) -> str:
-        try:
-            return known[found[1]]
-        except KeyError:
-            raise PayloadUnreadable(f"the payload {found[1]} is not there") from None
+    def full(text: str) -> str:
+        return _REFERENCE.sub(lambda found: full(known[found[1]]), text) if MARK in text else text
 
-    return [
-        text if text is None or MARK not in text else _REFERENCE.sub(full, text) for text in texts
-    ]
+    return [None if text is None else full(text) for text in texts]
 
 
-def _read(data: bytes | None, key: str | None) -> str:
+def sizes(connection: Connection, texts: Sequence[str | None]) -> list[int]:
+    """About how many bytes each text has when it is resolved; large ones are not fetched for it."""
+    known: dict[str, int] = {}
+    if wanted := _references(texts):
+        rows = connection.execute(SIZES, (list(wanted),)).fetchall()
+        known = {str(found): int(size) for found, size in rows}
+
+    def size(text: str) -> int:
+        found = _REFERENCE.findall(text) if MARK in text else ()
+        return len(text) + sum(known.get(one, 0) for one in found)
+
+    return [0 if text is None else size(text) for text in texts]
+
+
+def _references(texts: Iterable[str | None]) -> set[str]:
+    """The ids of the payloads that these refer to."""
+    return {found for text in texts if text and MARK in text for found in _REFERENCE.findall(text)}
+
+
+def _read(data: bytes | None, key: str | None, body: str | None) -> str:
+    if body is not None:
+        return body
     if data is not None:
         return zlib.decompress(data).decode()
     assert key is not None
     try:
         with storages["payloads"].open(key, "rb") as file:
             return bytes(file.read()).decode()
+    except FileNotFoundError as error:
+        raise PayloadUnreadable(f"{key} is not in the storage any more", gone=True) from error
     except Exception as error:
         raise PayloadUnreadable(f"the storage does not give {key}: {error}") from error
 
 
 def sweep(connection: Connection, *, limit: int) -> int:
-    """Delete objects that no payload needs, first the object and then what is known of it; how many."""
+    """Delete objects that no payload needs, first the object and then what is known of it; how many.
+
+    What the storage does not delete now stays known, and is tried again by the next sweep."""
     connection.execute(MARK_ORPHANS)
     keys = [row[0] for row in connection.execute(ORPHANS, (limit,)).fetchall()]
-    for key in keys:
-        storages["payloads"].delete(key)
+    for count, key in enumerate(keys):
+        try:
+            storages["payloads"].delete(key)
+        except Exception as error:
+            logger.warning("the storage of payloads does not delete %s: %s", key, error)
+            return count
         connection.execute("DELETE FROM stored_object WHERE key = %s::text", (key,))
     return len(keys)

@@ -11,8 +11,8 @@ from orchestrator.store.connect import Connection
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """`refused`: None when it was done, else `run <state>`, `step <state>`, `closing` or
-    `busy <ordinal>`.  `wake`: the queues with new work."""
+    """`refused`: None when it was done, else `run <state>`, `step <state>`, `closing`, `dropped`,
+    `concurrency <limit>` or `busy <ordinal>`.  `wake`: the queues with new work."""
 
     refused: str | None
     wake: list[str]

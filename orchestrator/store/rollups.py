@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from orchestrator.models.metrics import COUNTS
+from orchestrator.models.metrics import COUNTS, HISTOGRAM_BOUNDS_S, MEASURES
 from orchestrator.store.connect import Connection
 
 _FOLDER = Path(__file__).parent / "sql"
-_CURSORS, _LOCK, _READ, _SKETCHES, _WRITE, _MOVE, _PRUNE = (
-    (_FOLDER / f"rollup_{name}.sql").read_bytes()
-    for name in ("cursors", "lock", "read", "sketches", "write", "move", "prune")
+_NAMES = ("cursors", "labels", "lock", "read", "sketches", "write", "move", "waits", "prune")
+_CURSORS, _LABELS, _LOCK, _READ, _SKETCHES, _WRITE, _MOVE, _WAITS, _PRUNE = (
+    (_FOLDER / f"rollup_{name}.sql").read_bytes() for name in _NAMES
 )
 _NESTED = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
     " set_config('enable_mergejoin', 'off', true)"
 )
-SKETCHES = ("queue_sketch", "attempt_sketch", "run_sketch")
+SKETCHES = tuple(f"{measure}_sketch" for measure in MEASURES)
 
 
 class Key(NamedTuple):
@@ -34,39 +34,60 @@ class Key(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """A tenant's events that are not counted yet: those after `after`, up to `upto`."""
+    """A tenant's events that are not counted yet: those after `after`, up to `upto`.
+
+    `own`: it is not counted to the others: metrics show the tenant under a label of its own, or (the
+    server's own) not at all."""
 
     tenant_id: int
     after: int
     upto: int
+    own: bool = True
 
 
 class Counted(NamedTuple):
-    """Events of one workflow, 10 s and type; `seconds` only where a sketch is made of them."""
+    """Events of one workflow, 10 s and type; `seconds` only where a sketch is made of them.
+
+    `late`: these ended because they took too long.  `lags`: of steps' ends, seconds from the end of
+    their code to the readiness of what waited for them."""
 
     tenant_id: int
     workflow_id: int
     at: int
     type: str
+    late: bool
     number: int
     sum_s: float
     seconds: list[float] | None
+    lags: list[float] | None
 
 
 @dataclass(slots=True)
 class Sums:
-    """What is added to a bucket: counts by column name, and sketches' bytes by column name."""
+    """What is added to a bucket: counts by column name, and sketches' bytes by column name; to the
+    totals: counts, and by measure how many values were at most each bound (and all of them), and
+    their sum."""
 
     # worker_s is never an int: one statement's array cannot hold both
     counts: dict[str, float] = field(
         default_factory=lambda: {**dict.fromkeys(COUNTS, 0), "worker_s": 0.0}
     )
     sketches: dict[str, bytes] = field(default_factory=dict)
+    histograms: dict[str, list[int]] = field(
+        default_factory=lambda: {name: [0] * (len(HISTOGRAM_BOUNDS_S) + 1) for name in MEASURES}
+    )
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MEASURES, 0.0))
 
 
-def lock_behind(connection: Connection) -> list[Stretch]:
-    """Lock the cursors of tenants with events that are not counted; inside a transaction."""
-    connection.execute(_CURSORS)
+OTHERS = Stretch(0, 0, 0)
+"""What tenants without a label of their own did together."""
+
+
+def lock_behind(connection: Connection, labels: int) -> list[Stretch]:
+    """Lock the cursors of tenants with events that are not counted; inside a transaction.
+
+    `labels`: how many tenants metrics may name."""
+    _cursor(connection).execute(_CURSORS, {"labels": labels})
     return [Stretch(*row) for row in _cursor(connection).execute(_LOCK).fetchall()]
 
 
@@ -110,7 +131,22 @@ def move(connection: Connection, totals: Mapping[Stretch, Sums]) -> None:
         "tenants": [stretch.tenant_id for stretch in totals],
         "seqs": [stretch.upto for stretch in totals],
     }
+    for name in MEASURES:
+        params[f"{name}_sum_s"] = [sums.seconds[name] for sums in totals.values()]
+        params[f"{name}_histogram"] = [
+            f"{{{','.join(map(str, sums.histograms[name]))}}}" for sums in totals.values()
+        ]
     _cursor(connection).execute(_MOVE, params)
+
+
+def label(connection: Connection, labels: int) -> int:
+    """Give the `labels` busiest tenants labels of their own; answers how many got or lost one."""
+    return _cursor(connection).execute(_LABELS, {"labels": labels}).rowcount
+
+
+def waits(connection: Connection) -> None:
+    """Add what steps waited for their tenants' connections to the totals."""
+    connection.execute(_WAITS)
 
 
 def prune(connection: Connection, *, width_s: int, age_s: float, limit: int) -> int:

@@ -76,7 +76,8 @@ _CONDITIONS = {
     "workflow": " AND r.workflow_id = (SELECT x.id FROM workflow x"
     " WHERE x.tenant_id = %(tenant_id)s AND x.name = %(workflow)s)",
     "states": " AND r.state = ANY (%(states)s::text[])",
-    "labels": " AND r.labels @> %(labels)s::jsonb AND r.labels <> '{}'",
+    "labels": " AND r.id IN (SELECT l.id FROM run_label l"
+    " WHERE l.tenant_id = %(tenant_id)s AND l.labels @> %(labels)s::jsonb AND l.labels <> '{}')",
     "created_after": " AND r.created_at > %(created_after)s",
     "created_before": " AND r.created_at < %(created_before)s",
     "after": " AND (r.created_at, r.id) < (%(after_at)s::timestamptz, %(after_id)s::uuid)",

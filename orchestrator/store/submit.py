@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from orchestrator import tracing
 from orchestrator.store import payloads
 from orchestrator.store.connect import Connection
 
 T = TypeVar("T")
 SUBMIT = """
-SELECT run_id, replayed, same, created_at, held, wake
+SELECT run_id, replayed, same, created_at, held, over, wake
   FROM engine_submit(%s::int, %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::smallint[],
-                     %s::timestamptz[], %s::text[], %s::text[], %s::text, %s::timestamptz[], %s::text[])
+                     %s::timestamptz[], %s::text[], %s::text[], %s::text, %s::timestamptz[], %s::text[],
+                     p_origin => %s::text, p_workflows => %s::text[], p_traces => %s::text[])
  ORDER BY idx
 """
 
@@ -35,19 +37,28 @@ class NewRun:
     fingerprint: str | None = None
     start_at: datetime | None = None
     concurrency: str | None = None
+    workflow: str | None = None
+    """Its workflow's name, for an entry of its own in the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmittedRun:
     """`replayed`: the key was known and this is its first run (`created_at` is then None);
     `same`: its body was the same; `held`: why it waits before its first step (start_at, concurrency),
-    or reject: its key's places are taken, and it was not made."""
+    or why it was not made: reject (its key's places are taken), quota.  `over` is JSON text of the
+    quota that took no more: `{quota, value, use, retry_after}`."""
 
     run_id: UUID
     replayed: bool
     same: bool
     created_at: datetime | None
     held: str | None = None
+    over: str | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was not made."""
+        return self.held in ("reject", "quota")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +70,16 @@ class Submitted:
 
 
 def submit(
-    connection: Connection, *, tenant_id: int, runs: Sequence[NewRun], actor: str | None
+    connection: Connection,
+    *,
+    tenant_id: int,
+    runs: Sequence[NewRun],
+    actor: str | None,
+    origin: str | None = None,
 ) -> Submitted:
-    """Make the runs inside the caller's transaction, or one of their own, under the tenant's mutex."""
+    """Make the runs inside the caller's transaction, or one of their own, under the tenant's mutex.
+
+    `origin`: where it was asked from (an address, or empty), for the audit log; None: nobody asked."""
     large = {
         run.id: placed
         for run in runs
@@ -69,12 +87,12 @@ def submit(
         and (placed := payloads.place(connection, tenant_id=tenant_id, text=run.input))
     }
     if not large:
-        return _submit(connection, tenant_id, runs, [run.input for run in runs], actor)
+        return _submit(connection, tenant_id, runs, [run.input for run in runs], actor, origin)
     inputs = [large[run.id].reference if run.id in large else run.input for run in runs]
     with connection.transaction():
-        made = _submit(connection, tenant_id, runs, inputs, actor)
+        made = _submit(connection, tenant_id, runs, inputs, actor, origin)
         for run, result in zip(runs, made.results, strict=True):
-            if run.id in large and run.id == result.run_id and result.held != "reject":
+            if run.id in large and run.id == result.run_id and not result.refused:
                 payloads.insert(
                     connection, large[run.id], tenant_id=tenant_id, run_id=run.id, limited=False
                 )
@@ -87,6 +105,7 @@ def _submit(
     runs: Sequence[NewRun],
     inputs: Sequence[str],
     actor: str | None,
+    origin: str | None,
 ) -> Submitted:
     rows = connection.execute(
         SUBMIT,
@@ -103,10 +122,13 @@ def _submit(
             actor,
             _any([run.start_at for run in runs]),
             _any([run.concurrency for run in runs]),
+            origin,
+            _any([run.workflow for run in runs]),
+            tracing.for_runs([run.id for run in runs]),
         ),
     ).fetchall()
     return Submitted(
-        [SubmittedRun(*row[:5]) for row in rows], list(rows[0][5] or ()) if rows else []
+        [SubmittedRun(*row[:6]) for row in rows], list(rows[0][6] or ()) if rows else []
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import args_row
 
+from orchestrator.domain.masking import NO_MASK, Mask, Secrets
 from orchestrator.domain.undo import COMPENSATION
 from orchestrator.store.connect import Connection
 from orchestrator.store.settling import SETTLE, Settled, settled_arrays
@@ -20,7 +22,7 @@ SELECT * FROM engine_claim(%s::int, %s::text[], %s::int[], %s::float8[], %s::int
 COMPLETE = """
 SELECT refused FROM engine_complete(%s::int, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[],
     %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::bool[])
+    %s::float8[], %s::float8[], %s::bool[], %s::bool[], %s::bool[], %s::float8[])
 """
 DECIDE = """
 SELECT engine_decide(%s::int[], %s::uuid[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[])
@@ -68,6 +70,15 @@ class Claimed(NamedTuple):
     lazy: bool
     repeats: int = 0
     """How often it has succeeded already without its `repeat.until` holding."""
+    trace: str | None = None
+    """Whose trace its run belongs to (traceparent); None: it is not traced."""
+    secrets: Secrets | None = None
+    """What its expressions may know, put there by the process that runs it; None: they name none."""
+
+    @property
+    def mask(self) -> Mask:
+        """What hides its secrets."""
+        return NO_MASK if self.secrets is None else self.secrets.mask
 
     @property
     def key(self) -> tuple[int, UUID, int, int]:
@@ -90,7 +101,9 @@ class Wanted:
 
 @dataclass(slots=True)
 class Completion:
-    """What became of one attempt; see `engine_complete` for the words of `outcome`."""
+    """What became of one attempt; see `engine_complete` for the words of `outcome`.
+
+    `ended`: when its code ended (`time.monotonic()`); None where that is not known."""
 
     claimed: Claimed
     outcome: str
@@ -103,6 +116,7 @@ class Completion:
     counts: bool = True
     held: bool = False
     handled: bool = False
+    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,7 @@ def _claim(connection: Connection, worker_id: int, wanted: Wanted) -> psycopg.Cu
 
 def _completion_arrays(worker_id: int, completions: Sequence[Completion]) -> tuple[object, ...]:
     rows = [c.claimed for c in completions]
+    now = time.monotonic()
     return (
         worker_id,
         [r.tenant_id for r in rows],
@@ -212,6 +227,7 @@ def _completion_arrays(worker_id: int, completions: Sequence[Completion]) -> tup
         [c.counts for c in completions],
         [c.held for c in completions],
         [c.handled for c in completions],
+        [None if c.ended is None else now - c.ended for c in completions],
     )
 
 

@@ -28,8 +28,9 @@ INSERT INTO worker (name, host, pid, queues, handler_ids, state, locked, in_flig
 VALUES (%s, %s, %s, %s::text[], %s::int[], 'active', false, 0) RETURNING id
 """
 RENEW = """
-UPDATE worker SET seen_at = clock_timestamp(), in_flight = %s::int, locked = true, missing_at = NULL, state = %s::text
- WHERE id = %s::int AND state <> 'gone' RETURNING 1
+UPDATE worker SET seen_at = clock_timestamp(), in_flight = %s::int, locked = true, missing_at = NULL,
+       state = CASE WHEN drain_at IS NULL THEN %s::text ELSE 'draining' END
+ WHERE id = %s::int AND state <> 'gone' RETURNING drain_at IS NOT NULL
 """
 STRAYS = """
 SELECT tenant_id, run_id, ordinal, batch, epoch FROM step_run
@@ -105,10 +106,12 @@ def lock(connection: Connection, worker_id: int) -> bool:
     return bool(row and row[0])
 
 
-def renew(connection: Connection, worker_id: int, *, in_flight: int, draining: bool) -> bool:
-    """Renew the lease; False: the row is gone, and with it everything that this worker held."""
+def renew(connection: Connection, worker_id: int, *, in_flight: int, draining: bool) -> bool | None:
+    """Renew the lease; answers whether staff want it to drain.  None: the row is gone, and with it
+    everything that this worker held."""
     state = "draining" if draining else "active"
-    return connection.execute(RENEW, (in_flight, state, worker_id)).fetchone() is not None
+    row = connection.execute(RENEW, (in_flight, state, worker_id)).fetchone()
+    return None if row is None else bool(row[0])
 
 
 def charge(connection: Connection, worker_id: int) -> None:

@@ -67,6 +67,13 @@ function tip(chart, plot, index) {
     row.append(swatch, shape.dataset.word, value);
     rows.push(row);
   }
+  for (const mark of plot.layer.querySelectorAll(`.mark[data-moment="${plot.times[index]}"]`)) {
+    const row = document.createElement("div");
+    const swatch = document.createElement("span");
+    swatch.className = `swatch ${mark.classList[1]}`;
+    row.append(swatch, mark.dataset.text);
+    rows.push(row);
+  }
   box.replaceChildren(...rows);
   const at = plot.left - chart.getBoundingClientRect().left + (share(plot, index) / 100) * plot.width;
   const wide = box.offsetWidth;
@@ -109,7 +116,9 @@ document.addEventListener("pointerup", (event) => {
   if (!plot || event.target.closest?.(".chart") !== chart) return hide();
   const other = nearest(event, plot);
   if (Math.abs(other - index) < 2) return hide();
-  const [from, to] = [plot.times[Math.min(index, other)], plot.times[Math.max(index, other)]];
+  // a moment is its bucket's beginning: the last one counts whole
+  const width = plot.times[1] - plot.times[0];
+  const [from, to] = [plot.times[Math.min(index, other)], plot.times[Math.max(index, other)] + width];
   const target = new URL(location.href);
   target.searchParams.set("from", from);
   target.searchParams.set("to", to);

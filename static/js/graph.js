@@ -2,7 +2,7 @@
 // and is swapped live; what is looked at lives here, by graph, as a view box.
 
 const views = new Map();
-const SMALLEST = 1.7; // units per pixel: beyond, words are too small
+const SMALLEST = 4; // units per pixel: beyond, not even the states can be told apart
 const READABLE = 1.2;
 
 function whole(svg) {
@@ -13,7 +13,7 @@ function whole(svg) {
   return { x: (width - w) / 2, y: (height - h) / 2, w, h };
 }
 
-// What is shown at first: all of it, or, where that could not be read, its beginning.
+// What is shown at first: all of it, or, where that would be dots, its beginning, which fades out.
 function first(svg) {
   const all = whole(svg);
   const box = svg.parentElement.getBoundingClientRect();
@@ -26,6 +26,8 @@ function apply(svg) {
   if (!svg.clientWidth) return; // not laid out yet
   const view = views.get(svg.dataset.graph) ?? first(svg);
   svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.w} ${view.h}`);
+  const [width] = svg.dataset.size.split(" ").map(Number);
+  svg.parentElement.classList.toggle("goes-on", view.x + view.w < width);
 }
 
 function applyAll() {

@@ -1,4 +1,4 @@
-// What every page does: times in words, copying, the theme switch, dialogs, table rows.
+// What every page does: copying, the theme switch, dialogs, forms.
 
 const root = document.documentElement;
 const storage = {
@@ -11,47 +11,7 @@ const storage = {
   },
 };
 
-// ---- times ----
-
-const absolute = new Intl.DateTimeFormat(undefined, {
-  dateStyle: "medium",
-  timeStyle: "long",
-});
-const clock = new Intl.DateTimeFormat(undefined, {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  fractionalSecondDigits: 3,
-  hourCycle: "h23",
-});
-
-function spanText(seconds) {
-  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${Math.floor(seconds % 60)} s`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} m`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
-}
-
-function agoText(seconds) {
-  if (seconds < 0) return seconds > -1.5 ? "now" : `in ${spanText(-seconds)}`;
-  if (seconds < 1.5) return "just now";
-  if (seconds < 60) return `${Math.floor(seconds)} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
-  return `${Math.floor(seconds / 86400)} d ago`;
-}
-
-function tellTimes(scope = document) {
-  for (const element of scope.querySelectorAll("time[data-time]")) {
-    const at = new Date(element.dateTime);
-    const age = (Date.now() - at) / 1000;
-    const kind = element.dataset.time;
-    const text = kind === "since" ? spanText(age) : kind === "time" ? clock.format(at) : agoText(age);
-    if (element.textContent !== text) element.textContent = text;
-    const title = absolute.format(at);
-    if (element.title !== title) element.title = title;
-  }
-}
+// ---- the address of this server ----
 
 function tellOrigin() {
   for (const element of document.querySelectorAll("[data-origin]")) {
@@ -59,13 +19,8 @@ function tellOrigin() {
   }
 }
 
-tellTimes();
 tellOrigin();
-setInterval(tellTimes, 1000);
-document.addEventListener("htmx:after:swap", () => {
-  tellTimes();
-  tellOrigin();
-});
+document.addEventListener("htmx:after:swap", tellOrigin);
 
 // ---- copying ----
 
@@ -73,13 +28,30 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   event.preventDefault();
+  if (!navigator.clipboard) return mark(button);
   await navigator.clipboard.writeText(button.dataset.copy);
   button.dataset.copied = "";
   say("Copied");
   setTimeout(() => delete button.dataset.copied, 1200);
 });
 
-export function say(text) {
+// over plain HTTP a page may not write to the clipboard: the text is marked, ready to be copied
+function mark(button) {
+  const text = document.createElement("textarea");
+  text.className = "input mono";
+  text.rows = 1;
+  text.value = button.dataset.copy;
+  text.readOnly = true;
+  text.setAttribute("aria-label", "Press Ctrl-C to copy");
+  text.title = "Press Ctrl-C to copy";
+  button.after(text);
+  text.focus();
+  text.select();
+  text.addEventListener("blur", () => text.remove());
+  say("Marked: press Ctrl-C to copy");
+}
+
+function say(text) {
   document.getElementById("said").textContent = text;
 }
 
@@ -112,6 +84,9 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// what was typed and refused is there to be mended
+document.querySelector("dialog[data-shown]")?.showModal();
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("details.tenant-switch[open]")) menu.open = false;
@@ -123,4 +98,32 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("form[data-auto] select, form[data-auto] input")) {
     event.target.form.requestSubmit();
   }
+});
+
+// ---- what htmx asks for and does not get: what stands there is of before, and is marked so ----
+
+function failed(event, is) {
+  event.target.closest(".panel")?.toggleAttribute("data-failed", is);
+}
+
+document.addEventListener("htmx:before:request", (event) => failed(event, false));
+document.addEventListener("htmx:response:error", (event) => failed(event, true));
+document.addEventListener("htmx:error", (event) => {
+  // one that gave way to a newer one has not failed
+  if (event.detail.error?.name !== "AbortError") failed(event, true);
+});
+
+// ---- a form is sent once: who presses twice means once ----
+
+const AGAIN_MS = 5000;
+const sentAt = new WeakMap();
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (Date.now() - (sentAt.get(form) ?? 0) < AGAIN_MS) event.preventDefault();
+  else sentAt.set(form, Date.now());
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.forms) sentAt.delete(form);
 });

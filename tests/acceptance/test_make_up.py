@@ -87,6 +87,14 @@ def manage(clone: Path, user: str | None, *arguments: str) -> subprocess.Complet
     )
 
 
+def is_well(clone: Path, user: str | None) -> None:
+    """Until the doctor finds nothing: what has just begun on a busy machine may be slow at first."""
+    until = time.monotonic() + 60
+    while (doctor := manage(clone, user, "doctor")).returncode != 0:
+        assert time.monotonic() < until, doctor.stdout + doctor.stderr
+        time.sleep(1)
+
+
 def url_of(handle: Running) -> str:
     found = re.search(r"Millrace runs at (\S+)", handle.wait_for("Millrace runs at"))
     assert found is not None
@@ -121,8 +129,7 @@ def test_a_fresh_clone_serves_shows_the_tutorial_and_stops_without_a_trace(
         handle.wait_for(rf"API key +{re.escape(credentials['api_key'])}")
         runs = call(f"{url}/api/v1/runs", credentials["api_key"])["items"]
         assert [(run["workflow"], run["state"]) for run in runs] == [("tutorial", "succeeded")]
-        doctor = manage(clone, user, "doctor")
-        assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+        is_well(clone, user)
         restart_each_part(handle, clone)
         assert wait_until_ready(url) is None
         call(f"{url}/api/v1/runs", credentials["api_key"])

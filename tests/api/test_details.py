@@ -107,7 +107,9 @@ def test_attempts(api: Api, run_id: str, engine: Engine) -> None:
     claims = engine.claim()
     assert [a["state"] for a in api.get(path).body["items"]] == ["failed", "running"]
     engine.succeed(claims)
-    second = api.get(path).body["items"][1]
+    first = api.get(f"{path}?limit=1").body
+    (second,) = api.get(f"{path}?cursor={first['next_cursor']}").body["items"]
+    assert first["items"][0]["attempt"] == 1
     assert (second["attempt"], second["state"], second["error"]) == (2, "succeeded", None)
     assert second["started_at"] <= second["finished_at"]
     answer = api.get(f"/runs/{run_id}/steps/nope/attempts")

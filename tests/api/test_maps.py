@@ -118,3 +118,65 @@ def test_attempts_and_events_name_the_batch(
         ("step.ready", 1),
     ]
     assert told[-1] == ("step.succeeded", None)
+
+
+def results(api: Api, run_id: str, limit: int) -> list[list[dict[str, Any]]]:
+    """All pages of the map's results."""
+    path, pages = f"/runs/{run_id}/steps/m/results?limit={limit}", []
+    while True:
+        page = api.get(path).body
+        pages.append(page["items"])
+        if page["next_cursor"] is None:
+            return pages
+        path = f"/runs/{run_id}/steps/m/results?limit={limit}&cursor={page['next_cursor']}"
+
+
+def test_results_come_page_by_page(api: Api, run_id: str, engine: Engine, stranger: Api) -> None:
+    path = f"/runs/{run_id}/steps/m/results"
+    first = api.get(path).body
+    assert first["items"] == []
+    assert first["next_cursor"] is not None, "there is more to come"
+    engine.join()
+    engine.decide()
+    begun = {claim.batch: claim for claim in engine.claim()}
+    engine.complete(Completion(begun[2], "failed", 0.1, error=NO))
+    assert api.get(f"{path}?cursor={first['next_cursor']}").body == first
+    engine.succeed([begun[1]], [0, 2**64])
+    page = api.get(f"{path}?cursor={first['next_cursor']}").body
+    assert page["items"] == [
+        {"item_index": 0, "index": 0, "output": 0},
+        {"item_index": 1, "index": 0, "output": 2**64},
+        {"item_index": 2, "index": 1, "output": None},
+        {"item_index": 3, "index": 1, "output": None},
+    ]
+    while claims := engine.claim():
+        for claim in claims:
+            engine.succeed([claim], json.loads(claim.args or '{"items": 1}').get("items"))
+    rest = api.get(f"{path}?cursor={page['next_cursor']}").body
+    assert ([one["output"] for one in rest["items"]], rest["next_cursor"]) == ([4, 5, 6], None)
+    for limit in (1, 2, 3, 7, 100):
+        pages = results(api, run_id, limit)
+        assert max(map(len, pages)) <= limit
+        found = [one for page in pages for one in page]
+        assert [one["item_index"] for one in found] == list(range(7))
+        assert [one["output"] for one in found] == [0, 2**64, None, None, 4, 5, 6]
+    assert stranger.get(path).status == 404
+    assert api.get(f"/runs/{run_id}/steps/z/results").code == "step_not_found"
+    for bad in ("nope", "cmVzdWx0c3wxfC0x", "cmVzdWx0c3wx"):
+        assert api.get(f"{path}?cursor={bad}").code == "invalid_cursor"
+
+
+def test_a_page_of_large_results_is_short(api: Api, engine: Engine) -> None:
+    step = {
+        "name": "m",
+        "handler": "core.echo",
+        "map": {"over": "${{ range(6) }}", "ordered": False},
+    }
+    assert api.put("/workflows/w", {"steps": [step]}).status == 201
+    run_id = api.post("/workflows/w/runs", {}).body["id"]
+    engine.join()
+    engine.decide()
+    engine.succeed(engine.claim(), ["x" * 400_000])
+    pages = results(api, run_id, 1000)
+    assert [len(page) for page in pages] == [3, 3]
+    assert {one["item_index"] for page in pages for one in page} == {None}

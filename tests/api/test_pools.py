@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from orchestrator.models import Breaker, Pool
 from orchestrator.services.pools import create_pool, delete_pool
@@ -180,4 +182,13 @@ def test_breakers_are_the_tenants_own(api: Api, stranger: Api, tenant: Tenant) -
     assert row == {
         "host": "example.org", "state": "closed", "failures": 2, "opened_at": None, "retry_at": None,
     }  # fmt: skip
+    soon = timezone.now() + timedelta(minutes=1)
+    for host in ("b|c.example", "a.example"):
+        Breaker.objects.create(
+            tenant=tenant, host=host, failures=5, state="open", opened_at=soon, retry_at=soon
+        )
+    first = api.get("/breakers?limit=2").body
+    assert [one["host"] for one in first["items"]] == ["a.example", "b|c.example"]
+    rest = api.get(f"/breakers?cursor={first['next_cursor']}").body
+    assert rest == {"items": [row], "next_cursor": None}
     assert stranger.get("/breakers").body == {"items": [], "next_cursor": None}

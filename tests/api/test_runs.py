@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -8,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from orchestrator.models import Event, IdempotencyKey, Run, StepRun
+from orchestrator.selectors import payloads
 from tenants.models import AuditEntry, Tenant
 from tests.api.client import Api
 from tests.api.conftest import ECHO
@@ -212,6 +214,33 @@ def test_cancel(api: Api, echo: str, engine: Engine, tenant: Tenant) -> None:
     assert api.post(f"/runs/{running}/cancel").status == 200
     entry = AuditEntry.objects.filter(tenant=tenant, action="run.cancel").order_by("id")
     assert [e.target for e in entry] == [queued, running]
+
+
+def test_a_page_ends_where_its_payloads_are_too_much(
+    api: Api, echo: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "PAGE_BYTES", 50_000)
+    large = {"input": {"text": "x" * 20_000}}  # too large for its row
+    made = [
+        api.post("/workflows/echo/runs", body).body["id"]
+        for body in (large, {"input": {"text": "y" * 60_000}}, large, large)
+    ]
+
+    def pages(path: str, key: str) -> list[list[object]]:
+        found: list[list[object]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = api.get(f"{path}?limit=10{cursor and f'&cursor={cursor}'}").body
+            found.append([item[key] for item in page["items"]])
+            cursor = page["next_cursor"]
+        return found
+
+    assert pages("/runs", "id") == [[made[3], made[2]], [made[1]], [made[0]]]
+    steps = [{"name": f"s{nr}", "handler": "core.echo"} for nr in range(3)]
+    assert api.put("/workflows/wide", {"steps": steps}).status == 201
+    run = api.post("/workflows/wide/runs").body["id"]
+    StepRun.objects.filter(run_id=run).update(output=json.dumps("z" * 30_000))
+    assert pages(f"/runs/{run}/steps", "name") == [["s0"], ["s1"], ["s2"]]
 
 
 def test_list_pages_newest_first(api: Api, echo: str) -> None:

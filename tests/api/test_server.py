@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.utils import timezone
 
 from orchestrator.models import Handler, StepRun
@@ -21,6 +22,9 @@ def test_handlers(api: Api, echo: str, engine: Engine) -> None:
     assert items["core.echo"]["workers"] == 0
     Handler.objects.filter(name="core.echo").update(seen_at=timezone.now(), timeout_ms=1500)
     engine.join()
+    first = api.get("/handlers?limit=1").body
+    second = api.get(f"/handlers?limit=1&cursor={first['next_cursor']}").body
+    assert [first["items"][0]["name"], second["items"][0]["name"]] == list(items)[:2]
     (seen,) = [i for i in api.get("/handlers").body["items"] if i["name"] == "core.echo"]
     assert (seen["workers"], seen["timeout"]) == (1, "1500ms")
 
@@ -30,14 +34,21 @@ def test_workers(api: Api, engine: Engine) -> None:
     worker = engine.join("io")
     (item,) = api.get("/workers").body["items"]
     assert (item["name"], item["queues"], item["state"]) == (worker.name, ["io"], "active")
+    others = {engine.join("io").name, engine.join("io").name}
+    page = api.get("/workers?limit=1").body
+    seen = [page["items"][0]["name"]]
+    while page["next_cursor"] is not None:
+        page = api.get(f"/workers?limit=1&cursor={page['next_cursor']}").body
+        seen.append(page["items"][0]["name"])
+    assert seen == sorted({worker.name, *others})
 
 
-def test_quota(api: Api, echo: str, engine: Engine) -> None:
-    api.post("/workflows/echo/runs")
-    engine.claim()
-    quota = api.get("/quota").body
-    assert (quota["max_connections"], quota["max_steps"]) == (10, 10_000)
-    assert quota["use"] == {"connections": 1, "ready_steps": 0, "active_runs": 1}
+@pytest.mark.parametrize("path", ["/handlers", "/workers", "/breakers", "/sla-proposals"])
+def test_every_list_takes_limit_and_cursor(api: Api, path: str) -> None:
+    assert api.get(f"{path}?limit=1000").body["items"] is not None
+    for query, code in (("limit=0", "out_of_range"), ("cursor=x", "invalid_cursor")):
+        assert {one[1] for one in api.get(f"{path}?{query}").findings} == {code}
+    assert api.get(f"{path}?limt=1").findings == {("/limt", "unknown_key")}
 
 
 def test_waiting_reason_snooze_and_stuck_code(

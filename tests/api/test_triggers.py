@@ -55,19 +55,20 @@ def test_a_trigger_and_its_secret(api: Api, echo: str, tenant: Tenant, stranger:
 
 def test_a_signed_request_starts_a_run_once(api: Api, echo: str) -> None:
     made = make(api, labels={"from": "shop"}, priority=8)
-    body = {"text": "hello", "n": 2**64}
-    answer = send(made["address"], body, secret=made["secret"])
+    body = b'{"text": "hello", "n": 18446744073709551616}'
+    headers = signed(made["secret"], body)
+    answer = send(made["address"], raw=body, headers=headers)
     assert (answer.status, set(answer.body)) == (202, {"id"})
     run = Run.objects.get()
     assert answer.body["id"] == str(run.pk)
     assert (run.input, run.priority) == ('{"text":"hello","n":18446744073709551616}', 8)
     assert run.labels == {"from": "shop", "trigger": "orders"}
     assert api.get(f"/runs/{run.pk}/events").body["items"][0]["actor"] == "trigger:orders"
-    again = send(made["address"], body, secret=made["secret"])
+    again = send(made["address"], raw=body, headers=headers)
     assert (again.status, again.body) == (200, answer.body)
     assert again.headers["Idempotency-Replayed"] == "true"
     assert Run.objects.count() == 1
-    later = send(made["address"], body, secret=made["secret"], age_s=30)
+    later = send(made["address"], raw=body, secret=made["secret"], age_s=30)
     assert later.status == 202
     items = api.get("/triggers/orders/deliveries").body["items"]
     assert [one["outcome"] for one in items] == ["started", "duplicate", "started"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import external
-from tests.benchmarks import idle, intake, latency, maps, pages, readiness, throughput
+from tests.benchmarks import events, idle, intake, latency, maps, pages, readiness, throughput
 from tests.benchmarks.bench import CONNECTIONS, Bench
 from tests.benchmarks.results import Document, document, metric, save, shown, table
 from tests.system.running_system import System, start_system
@@ -34,10 +34,10 @@ WORKLOADS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "readiness": readiness.readiness,
     "submit": intake.submit,
     "post": intake.post,
+    "events": events.events,
     "pages": pages.pages,
     "idle": idle.idle,
 }
-NOT_YET = {"events": "event streams are not there yet"}
 
 
 def measure(bench: Bench, names: list[str], found: Document, file: Path) -> bool:
@@ -79,11 +79,7 @@ def describe(system: System) -> Document:
         "client": "bulk submission; waits by one row in the database, single runs with ?wait over HTTP",
         "peak_rss": "sampled after each repeat, PostgreSQL and broker left out",
     }
-    found = document(settings=settings, postgresql=version)
-    found["workloads"] = {
-        name: {"status": "skipped", "reason": why} for name, why in NOT_YET.items()
-    }
-    return found
+    return document(settings=settings, postgresql=version)
 
 
 def arguments() -> argparse.Namespace:

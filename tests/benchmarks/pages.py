@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from random import Random
 from typing import Any
 
 import httpx
 import psycopg
+from fastdigest import TDigest
 
 from tests.benchmarks.bench import Bench, Wrong, quantile
 from tests.benchmarks.results import metric
@@ -40,13 +42,32 @@ SELECT m.tenant_id, m.id, o, m.version_id, 'io', 'all_success', 'succeeded', 1, 
   FROM made m CROSS JOIN generate_series(0, %(steps)s - 1) AS o
 """
 """Runs of the last 30 days, an hour ago at the latest, with their steps."""
+ROLLUPS = """
+INSERT INTO rollup (tenant_id, workflow_id, width_s, at, submitted, runs_succeeded, runs_failed, attempts,
+                    steps_succeeded, events, worker_s, queue_sketch, attempt_sketch, run_sketch, ready_sketch)
+SELECT %(tenant)s, workflow_id, width_s, at, 500, 490, 10, 5000, 4990, 25000, 500.0,
+       %(sketch)s, %(sketch)s, %(sketch)s, %(sketch)s
+  FROM (SELECT 0 AS workflow_id UNION ALL SELECT id FROM workflow WHERE tenant_id = %(tenant)s) w
+ CROSS JOIN (VALUES (10, interval '2 hours'), (60, interval '6 hours'), (300, interval '2 days'),
+                    (3600, interval '30 days')) AS widths (width_s, kept)
+ CROSS JOIN LATERAL generate_series(
+       date_bin(width_s * interval '1 second', now() - kept, '2000-01-01Z'),
+       now() - width_s * interval '1 second', width_s * interval '1 second') AS at
+    ON CONFLICT DO NOTHING
+"""
+"""What such runs are counted to, as far as a page reads it: every bucket full, of every workflow."""
+WORKFLOWS = 20
+CENTROIDS = 100
+"""As the server makes its sketches."""
+WINDOWS = ("15m", "24h", "7d")
 
 
 def pages(bench: Bench) -> dict[str, Any]:
     """Overview, Runs and one Run, as a signed-in viewer gets them, one request after the other."""
     user = {"name": f"viewer-{time.monotonic_ns()}", "password": PASSWORD, "role": "viewer"}
     tenant = bench.system.tenant(max_connections=50, users=[user])
-    tenant.publish("import", chain(STEPS))
+    for name in ("import", *(f"other-{number}" for number in range(1, WORKFLOWS))):
+        tenant.publish(name, chain(STEPS))
     _fill(bench, tenant)
     runs = tenant.submit_many(
         "import", bench.few(LIVE_RUNS)
@@ -56,7 +77,8 @@ def pages(bench: Bench) -> dict[str, Any]:
     metrics: dict[str, dict[str, Any]] = {}
     with httpx.Client(base_url=bench.system.url, timeout=60) as browser:
         _sign_in(browser, user)
-        places = {"overview": "", "runs": "runs/", "run": f"runs/{runs[0]}/"}
+        windows = {f"overview_{name}": f"?window={name}" for name in WINDOWS}
+        places = {"overview": "", **windows, "runs": "runs/", "run": f"runs/{runs[0]}/"}
         for name, place in places.items():
             address = f"/t/{tenant.slug}/{place}"
             _fetched(browser, address, 5)
@@ -76,7 +98,11 @@ def _fill(bench: Bench, tenant: TestTenant) -> None:
         for first in range(1, total + 1, CHUNK_RUNS):
             last = min(total, first + CHUNK_RUNS - 1)
             connection.execute(FILL, {**given, "first": first, "last": last})
-        connection.execute("ANALYZE run, step_run")
+        rng = Random(1)
+        values = [rng.lognormvariate(-2.0, 1.0) for _ in range(5000)]
+        sketch = TDigest.from_values(values, max_centroids=CENTROIDS).to_bytes()
+        connection.execute(ROLLUPS, {"tenant": tenant.id, "sketch": sketch})
+        connection.execute("ANALYZE run, step_run, rollup")
 
 
 def _sign_in(browser: httpx.Client, user: dict[str, str]) -> None:

@@ -90,7 +90,8 @@ def _samples(
     while len(found) < min(count, len(runs) * size):
         if time.monotonic() - renewed > 2:
             renewed = time.monotonic()
-            if not workers.renew(connection, worker_id, in_flight=len(claimed), draining=False):
+            told = workers.renew(connection, worker_id, in_flight=len(claimed), draining=False)
+            if told is None:
                 raise Wrong("the lease was lost")
         if not claimed:
             claimed = exchange(connection, worker_id, [], [], wanted)[1]

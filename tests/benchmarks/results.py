@@ -40,6 +40,8 @@ BUDGETS = (
     Budget("fan1000: steps/s", "fan1000", "steps_per_s", 8000),
     Budget("dag1000: steps/s", "dag1000", "steps_per_s", 8000),
     Budget("map of 5,000 items, batches of 100: items/s", "map5000", "items_per_s", 120_000),
+    Budget("… called as coroutines: items/s", "map5000", "items_per_s_async", 120_000),
+    Budget("… called with lists: items/s", "map5000", "items_per_s_batch", 120_000),
     Budget(
         "1,000,000 streamed items: largest process, MiB", "stream1m", "largest_process_mib", 256
     ),
@@ -58,7 +60,12 @@ BUDGETS = (
     Budget("bulk submission: runs/s", "submit", "runs_per_s", 10_000),
     Budget("single POST, 8 clients: accepted/s", "post", "accepted_per_s_8", 800),
     Budget("single POST, 8 clients: p99, ms", "post", "p99_ms_8", 50),
+    Budget("events written and delivered: events/s", "events", "written_per_s", 10_000),
+    Budget("… commit → channel layer: p95, ms", "events", "channel_p95_ms", 10),
+    Budget("… commit → client of a stream: p95, ms", "events", "stream_p95_ms", 10),
     Budget("Overview: p95, ms", "pages", "overview_p95_ms", 150),
+    Budget("… of a day: p95, ms", "pages", "overview_24h_p95_ms", 150),
+    Budget("… of a week: p95, ms", "pages", "overview_7d_p95_ms", 150),
     Budget("Runs: p95, ms", "pages", "runs_p95_ms", 50),
     Budget("idle: % of one core", "idle", "cpu_percent", 2),
     Budget("idle: memory beside PostgreSQL, MiB", "idle", "pss_mib", 400),

@@ -21,7 +21,7 @@ SOON = timedelta(seconds=1.5)
 def save_limit(page: Page, system: System, tenant: TestTenant, limit: int) -> datetime:
     """Save another max_connections in the tenant's form; when the answer came (database's clock)."""
     page.goto(f"/admin/tenants/tenant/{tenant.id}/change/")
-    page.get_by_label("Max connections").fill(str(limit))
+    page.locator("input[name=max_connections]").fill(str(limit))
     page.get_by_label("Reason").fill("more work")
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_url("**/admin/tenants/tenant/")

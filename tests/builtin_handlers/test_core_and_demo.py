@@ -100,6 +100,15 @@ def test_demo() -> None:
     assert call("demo.ship", **order, express=True)["carrier"] == "express"
     assert call("demo.notify", **order, text="x")["text"] == "x"
     assert call("demo.resize", item=1) == call("demo.resize", item=1)
+    assert call("demo.provision", customer="acme")["ready"] is False
+
+
+async def test_the_demo_s_source_goes_on_where_it_was() -> None:
+    spec = registry.get("demo.customers")
+    assert spec is not None
+    ctx = StepContext("t", UUID(int=1), "s", None, 1, {})
+    items = [item async for item in spec.function(ctx, count=5, after=3)]
+    assert [item.cursor for item in items] == [4, 5]
 
 
 def test_every_built_in_handler_says_what_it_does() -> None:

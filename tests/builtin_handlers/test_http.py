@@ -13,9 +13,21 @@ from uuid import UUID
 
 import pytest
 
-from orchestrator.builtin_handlers.http import HttpFailed, http, is_public
+from orchestrator.builtin_handlers import http as http_module
+from orchestrator.builtin_handlers.http import HttpFailed, http
 from orchestrator.conf import conf
 from orchestrator.handlers import Abort, StepContext
+from tenants.networks import is_public
+
+PRIVATE = (
+    "http://localhost/", "http://127.0.0.1/", "http://127.1/", "http://2130706433/",
+    "http://0x7f000001/", "http://0177.0.0.1/", "http://0/", "http://0.0.0.0/", "http://[::]/",
+    "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[64:ff9b::a00:1]/",
+    "http://[2002:7f00:1::]/", "http://[fe80::1]/", "http://[fd00::1]/", "http://169.254.169.254/",
+    "http://10.1.2.3/", "http://172.16.0.1/", "http://192.168.0.1/", "http://100.64.0.1/",
+    "http://224.0.0.1/", "http://255.255.255.255/", "http://LOCALHOST./",
+)  # fmt: skip
+"""This host and its neighbours, however they are written."""
 
 
 class Server(BaseHTTPRequestHandler):
@@ -32,7 +44,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("Location", "/" + "/".join(parts[3:]))
             self.end_headers()
         elif parts[1] == "away":
-            self.send_response(302)
+            self.send_response(int(parts[2]) if len(parts) > 2 else 302)
             self.send_header("Location", f"http://localhost:{self.server.server_port}/seen")  # type: ignore[attr-defined]
             self.end_headers()
         elif parts[1] == "big":
@@ -117,12 +129,14 @@ def test_redirects(server: str, allow: Callable[..., None]) -> None:
 
 def test_secrets_stay_with_their_host(server: str, allow: Callable[..., None]) -> None:
     allow()
-    headers = {"Authorization": "secret", "X-Other": "kept"}
+    headers = {"Authorization": "secret", "X-Api-Key": "secret", "Accept": "text/plain"}
     here = call(f"{server}/to/302/seen", headers=headers)["json"]["seen"]["headers"]
-    assert here["authorization"] == "secret"
+    assert (here["authorization"], here["x-api-key"]) == ("secret", "secret")
     there = call(f"{server}/away", headers=headers)["json"]["seen"]["headers"]
-    assert "authorization" not in there
-    assert there["x-other"] == "kept"
+    assert "secret" not in there.values()
+    assert there["accept"] == "text/plain"
+    with pytest.raises(Abort, match="gets no body"):
+        call(f"{server}/away/307", headers=headers, method="POST", body="secret")
 
 
 def test_bounds(server: str, allow: Callable[..., None]) -> None:
@@ -136,9 +150,71 @@ def test_bounds(server: str, allow: Callable[..., None]) -> None:
 
 def test_private_addresses_are_refused(server: str, allow: Callable[..., None]) -> None:
     allow(private=False)
-    for url in (server, "http://localhost/", "http://[::1]/", "http://[::ffff:10.0.0.1]/"):
-        with pytest.raises(Abort, match="private address"):
+    for url in (*PRIVATE, server):
+        with pytest.raises(Abort, match=r"private address|Invalid IPv4"):
             call(url)
+    with pytest.raises(Abort, match="private address"):
+        call(server)
+
+
+def test_a_redirect_to_a_private_address_is_refused(
+    server: str, allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(private=False)
+    seen = answering(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
+    port = server.rpartition(":")[2]
+    public = {"127.0.0.1"}
+    monkeypatch.setattr(
+        http_module, "is_public", lambda address: public and public.pop() == str(address)
+    )
+    with pytest.raises(Abort, match="private address"):
+        call(f"http://public.example:{port}/to/302/seen")
+    assert seen == ["public.example", "public.example"], "each hop is judged anew"
+
+
+def test_a_name_that_changes_its_mind_is_asked_once(
+    server: str, allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow()
+    seen = answering(monkeypatch, ["127.0.0.1"], ["192.0.2.1"])
+    port = server.rpartition(":")[2]
+    answer = call(f"http://rebinding.example:{port}/seen")["json"]["seen"]
+    assert answer["headers"]["host"] == f"rebinding.example:{port}"
+    assert seen == ["rebinding.example"], "the connection went to the address that was judged"
+
+
+def test_one_private_address_among_public_ones_is_refused(
+    allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(private=False)
+    answering(monkeypatch, ["93.184.216.34", "10.0.0.1"])
+    with pytest.raises(Abort, match="private address"):
+        call("http://mixed.example/")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let the resolver give these answers, one after the other; answers the names that were asked."""
+    left, asked = list(answers), []
+
+    async def getaddrinfo(_loop: object, host: str, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        return [(2, 1, 6, "", (address, port)) for address in left.pop(0)]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X": "a\r\nHost: evil"}, {"X": "a\nb"}, {"X\r\nY": "a"}, {"X:": "a"}, {"": "a"}, {"X": "ä"},
+     {"X": 1}, {"X": "a\0"}],
+)  # fmt: skip
+def test_no_header_makes_another(
+    server: str, allow: Callable[..., None], headers: dict[str, Any]
+) -> None:
+    allow()
+    with pytest.raises(Abort, match="header"):
+        call(f"{server}/seen", headers=headers)
 
 
 def test_hosts_off_the_list_are_refused(server: str, allow: Callable[..., None]) -> None:
@@ -184,6 +260,9 @@ def test_nonsense_is_not_retried(args: dict[str, Any]) -> None:
         ("::ffff:127.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::5db8:d822", True),
+        ("64:ff9b:1::a00:1", False),
+        ("fec0::1", False),
+        ("::10.0.0.1", False),
         ("2002:7f00:1::1", False),
         ("2001:0:5ef5:79fb::1", False),
     ],

@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import AbstractBaseUser, User
 from django.test import Client
 
-from orchestrator.models import ServerLoad
 from orchestrator.services.runs import submit_run
 from orchestrator.services.workflows import publish_workflow
 from tenants.actors import COMMAND
@@ -64,9 +63,6 @@ class House:
 @pytest.fixture
 def house(db: None) -> House:
     """The tenant `mill` with the workflow `import`."""
-    # a test that commits empties every table at its end, the server's total too
-    slots = [ServerLoad(slot=slot) for slot in range(-1, 16)]
-    ServerLoad.objects.bulk_create(slots, ignore_conflicts=True)
     tenant = create_tenant(slug="mill", actor=COMMAND)
     publish_workflow(
         tenant=tenant, name=None, document={"name": "import", "steps": STEPS}, actor=COMMAND

@@ -36,6 +36,10 @@ class Socket:
         """The next thing that the server does."""
         return dict(await self._wire.receive_output(timeout=5))
 
+    async def say(self, text: str) -> None:
+        """Send a text to the server."""
+        await self._wire.send_input({"type": "websocket.receive", "text": text})
+
     async def text(self) -> str:
         """The next text that the server sends."""
         answer = await self.message()

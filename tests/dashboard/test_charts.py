@@ -72,6 +72,38 @@ def test_an_empty_chart_says_so() -> None:
     assert drawn.summary == "Duration: nothing in this window"
 
 
+def test_a_line_of_zeros_is_something() -> None:
+    series = charts.Series("is-failed", "failed", (0.0, None, 0.0, 0.0))
+    drawn = charts.lines(
+        "n", "Errors", [series], TIMES,
+        unit="", show=words.percent, ticks=charts.nice_ticks, least=0.02,
+    )  # fmt: skip
+    assert not drawn.empty
+    assert [tick.text for tick in drawn.y_ticks] == ["0", "0.5 %", "1 %", "1.5 %", "2 %"]
+    assert drawn.summary == "Errors; latest: failed 0 %"
+
+
+def test_what_happened_is_marked_where_it_happened() -> None:
+    series = charts.Series("is-p50", "p50", (1.0, 2.0, 3.0, 4.0))
+    drawn = charts.lines("n", "Duration", [series], TIMES, unit="", show=words.duration)
+    notes = [
+        charts.Note(START + timedelta(seconds=at), "is-version", "workflows", f"at {at}")
+        for at in (-1, 0, 70, 180, 181)
+    ]
+    (chart,) = charts.marked([drawn], notes)
+    assert [(mark.at, mark.text) for mark in chart.marks] == [
+        (0.0, "at 0"),
+        (38.89, "at 70"),
+        (100.0, "at 180"),
+    ]
+    moments = [mark.moment - int(START.timestamp()) for mark in chart.marks]
+    assert moments == [0, 60, 180]
+    alone = charts.lines(
+        "n", "D", [charts.Series("is-p50", "p50", (1.0,))], TIMES[:1], unit="", show=words.duration
+    )
+    assert charts.marked([alone], notes)[0].marks == ()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -14,7 +14,8 @@ from asgiref.sync import sync_to_async
 from channels.layers import channel_layers
 from channels.routing import URLRouter
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth.models import AnonymousUser, User
 from pytest_django import Settings
 
 from dashboard.live import consumer
@@ -22,11 +23,11 @@ from dashboard.live.page import Page
 from dashboard.pages import PAGES
 from dashboard.routing import websocket_urlpatterns
 from orchestrator.broadcast import tell
-from tenants.models import Membership
+from tenants.models import Membership, Session
 from tests.dashboard.conftest import House
 from tests.dashboard.sockets import Socket
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.thorough]
 Sessions = import_module(settings.SESSION_ENGINE).SessionStore
 
 
@@ -45,7 +46,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def socket(path: str, user: Any = None) -> Socket:
     session = Sessions()
-    session["who"] = "test"
+    if user is not None:
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     router = URLRouter(websocket_urlpatterns)
     return Socket(router, path, user=user or AnonymousUser(), session=session)
@@ -64,6 +66,8 @@ async def opened(house: House, path: str, role: str | None = "viewer") -> Socket
         ("/ws/t/mill/overview", None),
         ("/ws/t/other/overview", "viewer"),
         ("/ws/t/mill/nonsense", "viewer"),
+        ("/ws/t/mill/run", "viewer"),
+        ("/ws/t/mill/alert", "viewer"),
     ],
 )
 async def test_strangers_are_refused(house: House, path: str, role: str | None) -> None:
@@ -128,6 +132,35 @@ async def test_who_signs_out_is_closed_out(house: House, quick: None) -> None:
     await live.section("rows")
     await sync_to_async(live.scope["session"].flush)()
     assert await live.closed() == 4401
+
+
+async def test_who_has_a_new_password_is_closed_out(house: House, quick: None) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    user = await sync_to_async(User.objects.get)()
+    await sync_to_async(user.set_password)("another long passphrase")
+    await sync_to_async(user.save)()
+    assert await live.closed() == 4401
+
+
+async def test_whose_session_was_ended_is_closed_out(house: House, quick: None) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    await sync_to_async(Session.objects.all().delete)()
+    assert await live.closed() == 4401
+
+
+async def test_pages_of_admins_close_when_somebody_is_none_any_more(
+    house: House, quick: None
+) -> None:
+    live = await opened(house, "/ws/t/mill/members", "admin")
+    await live.section("rows")
+    await sync_to_async(Membership.objects.update)(role="viewer")
+    assert await live.closed() == 4404
+    for page in ("members", "api_keys", "member/admin"):
+        user = await sync_to_async(User.objects.get)()
+        refused = await sync_to_async(socket)(f"/ws/t/mill/{page}", user)
+        assert await refused.open() == 4404
 
 
 async def test_a_foreign_run_closes_the_socket(house: House) -> None:

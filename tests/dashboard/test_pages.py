@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,13 +13,18 @@ from django.template.loader import render_to_string
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from dashboard import pages as all_pages
 from orchestrator import store
 from orchestrator.models import Run, StepRun
+from orchestrator.services import rollups
+from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import heartbeats
 from orchestrator.store.heartbeats import Beat
+from tenants.actors import COMMAND
 from tenants.models import AuditEntry
-from tests.dashboard.conftest import PASSWORD, House
+from tests.dashboard.conftest import PASSWORD, STEPS, House
 
+TEMPLATES = Path(__file__).parents[2] / "templates"
 PAGES = [
     "",
     "runs/",
@@ -117,6 +125,25 @@ def test_filters_narrow_the_runs_and_are_kept_in_the_next_page(house: House) -> 
     assert client.get("/t/mill/?window=odd&from=1&to=x").status_code == 200
 
 
+def test_what_changed_is_marked_on_the_charts(house: House) -> None:
+    publish_workflow(
+        tenant=house.tenant, name="import", document={"steps": STEPS[:1]}, actor=COMMAND
+    )
+    client = house.client("viewer")
+    house.run()
+    house.engine.run_all(1)
+    while rollups.roll():
+        pass
+    for page in ("", "workflows/import/"):
+        text = client.get(f"/t/mill/{page}?window=6h").content.decode()
+        for title in ("Runs finished", "Run duration", "Queue latency", "Error rate"):
+            assert f"<h2>{title}</h2>" in text
+        assert "version 2 of import" in text
+    now = int(time.time())
+    brushed = client.get(f"/t/mill/?from={now - 600}&to={now + 10}").content.decode()
+    assert "No workflow ran in this window" not in brushed
+
+
 def test_a_brushed_stretch_is_shown(house: House) -> None:
     text = house.client("viewer").get("/t/mill/?from=1790000000&to=1790003600").content.decode()
     assert "Chosen stretch" in text
@@ -164,6 +191,8 @@ def test_operators_start_runs_and_learn_what_is_wrong(house: House) -> None:
     assert run.input == '{"n":1}'
     bad = operator.post("/t/mill/workflows/import/run", {"input": "{"}, follow=True)
     assert "The input is not JSON" in bad.content.decode()
+    assert 'rows="8">{</textarea>' in bad.content.decode()
+    assert 'rows="8">{</textarea>' not in operator.get("/t/mill/workflows/import/").content.decode()
     assert operator.post("/t/mill/workflows/none/run", {"input": "{}"}).status_code == 404
     assert (
         house.client("viewer").post("/t/mill/workflows/import/run", {"input": "{}"}).status_code
@@ -178,6 +207,27 @@ def test_forms_need_their_token(house: House) -> None:
     client.handler.enforce_csrf_checks = True
     assert client.post(f"/t/mill/runs/{run_id}/cancel").status_code == 403
     assert Run.objects.get(pk=run_id).state == "queued"
+
+
+def sources(template: str) -> str:
+    """A template's text, with what it includes."""
+    text = (TEMPLATES / template).read_text()
+    included = re.findall(r'{% include "([^"]+)"', text)
+    return text + "".join(sources(one) for one in included)
+
+
+def test_no_section_holds_a_form() -> None:
+    """A section is sent anew without a request: a token that it holds is lost."""
+    for page in all_pages.PAGES.values():
+        text = (TEMPLATES / page.template).read_text()
+        for name in page.sections:
+            found = re.search(rf"{{% partialdef {name} .*?{{% endpartialdef", text, re.DOTALL)
+            assert found is not None, (page.name, name)
+            included = re.findall(r'{% include "([^"]+)"', found[0])
+            whole = found[0] + "".join(
+                sources(one) for one in included if one != "dashboard/worker_rows.html"
+            )
+            assert "csrf_token" not in whole, (page.name, name)
 
 
 def test_home_leads_to_the_last_used_tenant_or_a_choice(house: House) -> None:

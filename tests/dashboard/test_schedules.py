@@ -89,10 +89,10 @@ def test_making_and_editing_one(house: House) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"cron": "x"}, "cron: has 1 fields"),
-        ({"overlap_limit": "many"}, "overlap/allow: must be a whole number"),
-        ({"priority": "high"}, "priority: must be a whole number"),
-        ({"input": "{"}, "Input and labels are JSON"),
+        ({"cron": "x"}, "Cron expression</a>: has 1 fields"),
+        ({"overlap_limit": "many"}, "While an earlier run goes on</a>: must be a whole number"),
+        ({"priority": "high"}, "Priority</a>: must be a whole number"),
+        ({"input": "{"}, "Input</a>: is no JSON"),
         ({"name": "often"}, "The schedule often is there already."),
     ],
 )

@@ -86,9 +86,9 @@ def test_making_one_shows_its_secret_once(house: House) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"rate": "x"}, "rate: a rate is"),
-        ({"input": "{"}, "Input and labels are JSON"),
-        ({"priority": "high"}, "priority: must be a whole number"),
+        ({"rate": "x"}, "At most</a>: a rate is"),
+        ({"input": "{"}, "Input</a>: is no JSON"),
+        ({"priority": "high"}, "Priority</a>: must be a whole number"),
         ({"name": "orders"}, "The trigger orders is there already."),
     ],
 )

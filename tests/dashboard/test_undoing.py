@@ -72,6 +72,26 @@ def test_how_far_an_undo_is(house: House, ended: UUID) -> None:
     assert "attempt 1 of 5 · before its next attempt" in text
 
 
+def test_an_undo_that_waits_is_given_up_from_the_page(house: House, ended: UUID) -> None:
+    client, page = house.client("operator"), f"/t/mill/runs/{ended}/"
+    client.post(f"{page}undo")
+    offered = "Give up its undo"
+    assert offered not in client.get(f"{page}?step=book").content.decode(), "not its turn yet"
+    (undo,) = house.engine.claim()
+    assert offered not in client.get(f"{page}?step=pay").content.decode(), "it runs"
+    house.engine.fail(undo, retry_in_s=60)
+    text = client.get(f"{page}?step=pay").content.decode()
+    assert offered in text
+    assert "Give up the undo of pay?" in text
+    client.post(f"{page}steps/pay/skip")
+    house.engine.succeed(house.engine.claim())
+    run = Run.objects.get(pk=ended)
+    assert (run.undo_state, offered in client.get(f"{page}?step=pay").content.decode()) == (
+        "failed",
+        False,
+    )
+
+
 def test_what_was_not_undone(house: House) -> None:
     publish_workflow(tenant=house.tenant, name="trip", document={"steps": STEPS}, actor=COMMAND)
     run_id = house.run("trip")

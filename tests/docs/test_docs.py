@@ -14,16 +14,23 @@ import yaml
 
 from orchestrator import metrics
 from orchestrator.api import root
-from orchestrator.conf import PREFIX, Conf
+from orchestrator.clock import lanes
+from orchestrator.conf import PREFIX, Conf, conf
 from orchestrator.domain.definition import parse_definition, policies, steps
 from orchestrator.domain.definition.parse import TOP_KEYS
 from orchestrator.domain.errors import MillraceError
 from orchestrator.domain.statuses import TriggerRule
+from orchestrator.embedded.postgres import SETTINGS
 from orchestrator.handlers import registry
 from orchestrator.management.commands.workflow_publish import _Loader
+from orchestrator.selectors.health import board
+from orchestrator.settings import POOL
 from tenants.errors import TenantsError
+from tests.clock.test_lanes import MOST_CONNECTIONS
 from tests.docs import reading
 from tests.docs.reading import DOCS, ROOT, Block
+
+pytestmark = pytest.mark.thorough
 
 METHODS = ("get", "put", "post", "delete", "patch")
 # Bases of narrower errors, and what stands for a fault of ours (`internal_error`).
@@ -183,6 +190,25 @@ def test_every_built_in_handler_stands_there() -> None:
     assert missing("handlers.md", names) == []
 
 
+def test_the_clocks_lanes_stand_there() -> None:
+    rows = cells("decisions/clock-lanes.md")
+    made = {lane.name: [duty.name for duty in lane.duties] for lane in lanes(conf())}
+    assert {name: re.findall(r"`(\w+)`", rows[name][1]) for name in made} == made
+    assert rows.keys() - made.keys() == {"spans"}
+    doctor = reading.text("commands.md")
+    assert f"clock: {sum(map(len, made.values()))} duties;" in doctor
+    assert f" of {SETTINGS['max_connections']} connections; oldest snapshot" in doctor
+
+
+def test_what_processes_hold_of_the_databases_connections_stands_there() -> None:
+    page = " ".join(reading.text("operations.md").split())
+    looks = len(board._lanes)
+    assert len(lanes(conf())) + looks + 2 == MOST_CONNECTIONS
+    assert f"A clock holds at most {MOST_CONNECTIONS}, one more where" in page
+    most = int(str(POOL["max_size"]))
+    assert f"A web process holds at most {most + looks + 3}: {most} in its pool" in page
+
+
 @pytest.mark.parametrize("page", reading.pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in reading.links(page):
@@ -215,6 +241,15 @@ def test_definitions_in_the_pages_are_valid() -> None:
         parse_definition(document)
         checked += 1
     assert checked >= 3
+
+
+def test_built_in_handlers_in_the_pages_are_there() -> None:
+    called = set()
+    for block in examples():
+        if block.language == "yaml":
+            called |= set(re.findall(r"handler: ((?:core|demo)\.\w+)", block.text))
+    assert called >= {"core.echo", "demo.customers"}
+    assert [name for name in sorted(called) if registry.get(name) is None] == []
 
 
 def test_python_and_json_in_the_pages_can_be_read() -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +20,7 @@ from tests.docs.reading import ROOT, Block, blocks
 from tests.embedded.running import running
 from tests.system.running_system import System
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(shutil.which("curl") is None, reason="the README calls curl"),
-]
+pytestmark = pytest.mark.system
 URL = "http://127.0.0.1:8000"
 README = blocks(ROOT / "README.md")
 WORKER = (

@@ -334,10 +334,10 @@ def test_steps_that_wait() -> None:
 
 
 def test_ten_thousand_steps_are_read_in_seconds() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     found: Definition = parse_definition(chain(10_000), handlers=HandlerInfo)
     again = load(found.document)
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
     assert len(again.steps) == 10_000
     assert again.steps[9_999].parents == (9_998,)
     assert found.leaves == (9_999,)

@@ -12,6 +12,8 @@ from orchestrator.domain.definition import Definition, parse_definition
 from orchestrator.domain.errors import InvalidDefinition
 from orchestrator.domain.statuses import Decision, TriggerRule, decide
 
+pytestmark = pytest.mark.thorough
+
 _PARENTLESS = ["all_success", "all_done", "none_failed", "always"]
 
 

@@ -66,7 +66,7 @@ def test_it_starts_serves_an_unprivileged_owner_and_stops(
         ready(handle, folder)
         flags = "rolsuper::text || rolbypassrls || rolcreaterole || rolcanlogin"
         query = f"SELECT {flags} FROM pg_roles WHERE rolname = current_user"
-        assert ask(folder, monkeypatch, query) == "falsefalsefalsetrue"
+        assert ask(folder, monkeypatch, query) == "falsefalsetruetrue"
         assert ask(folder, monkeypatch, "SELECT current_database()") == "millrace"
         assert ask(folder, monkeypatch, "SHOW timezone") == "UTC"
         assert ask(folder, monkeypatch, "SHOW synchronous_commit") == "on"

@@ -115,6 +115,17 @@ def test_the_worker_serves_both_queues_and_dies_with_the_supervisor(
     assert worker.death_signal == signal.SIGKILL
 
 
+def test_lines_about_requests_are_kept_and_not_shown() -> None:
+    web = up.programs(up.Address("127.0.0.1", 1))["web"]
+    at = "2026-01-02T00:00:00.250000Z"
+    for shown, line in (
+        (False, f"{at} INFO access: GET /api/v1/runs status=200"),
+        (False, f'{{"at": "{at}", "level": "info", "logger": "access", "message": "GET /"}}'),
+        (True, f"{at} WARNING django.request: Not Found: /access"),
+    ):
+        assert web.shows(line) is shown
+
+
 def test_credentials_that_cannot_be_read_are_none(tmp_path: Path) -> None:
     file = tmp_path / "credentials.json"
     assert up.read_credentials(file) is None

@@ -19,6 +19,8 @@ from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def tenant(transactional_db: None) -> Tenant:

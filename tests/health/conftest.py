@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
-from orchestrator.models import Duty, ServerLoad, Worker
+from orchestrator import store
+from orchestrator.models import Duty, Worker
 from orchestrator.selectors import health
 from tenants import keys, services
 from tenants.actors import COMMAND
@@ -16,8 +18,6 @@ from tenants.models import Tenant
 
 @pytest.fixture
 def tenant(transactional_db: None) -> Iterator[Tenant]:
-    ServerLoad.objects.all().delete()
-    ServerLoad.objects.bulk_create(ServerLoad(slot=slot) for slot in range(-1, 16))
     keys.forget()
     health.refresh()
     yield services.create_tenant(slug="acme", actor=COMMAND)
@@ -47,3 +47,22 @@ def look() -> Any:
         return {check.name: check for check in health.checks()}
 
     return anew
+
+
+@pytest.fixture
+def clockwork(transactional_db: None) -> Iterator[store.Connection]:
+    """A connection such as a duty of the clock has."""
+    with store.connect(name="test clock") as connection:
+        yield connection
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection to the database can be made."""
+
+    def refuse(**_: object) -> Any:
+        return psycopg.connect("host=127.0.0.1 port=1 connect_timeout=1")
+
+    for module in (health.board, health.looking):
+        monkeypatch.setattr(module, "connect", refuse)
+    health.refresh()

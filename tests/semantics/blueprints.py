@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.semantics import model
+from tests.semantics.model_step import Step
 
 RULES = [
     "all_success",
@@ -64,10 +65,10 @@ def blueprints(draw: st.DrawFn) -> dict[str, Any]:
 
 def modelled(document: dict[str, Any]) -> model.Run:
     """The model of a run of this workflow, submitted."""
-    by_name: dict[str, model.Step] = {}
+    by_name: dict[str, Step] = {}
     for number, given in enumerate(document["steps"]):
         references = [text.split(".")[1] for text in given["args"]["parents"]]
-        by_name[given["name"]] = model.Step(
+        by_name[given["name"]] = Step(
             given["name"],
             number,
             [by_name[name] for name in references],

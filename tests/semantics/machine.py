@@ -2,74 +2,49 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import pytest
-from uuid_utils.compat import uuid4
 
-from orchestrator import store
-from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import StateConflict
 from orchestrator.domain.repairs import Repair, step_repairs
 from orchestrator.domain.statuses import RunState, StepState
 from orchestrator.domain.undo import COMPENSATION, UNDO
-from orchestrator.executor import control, invoke, saga
-from orchestrator.executor.plans import Plans
-from orchestrator.executor.waits import Means
-from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze, registry
+from orchestrator.executor import invoke, saga
+from orchestrator.handlers import Abort, Continue, Retry, Skip, Snooze
 from orchestrator.models import Run, StepRun
 from orchestrator.services import pauses, repairs
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import clock, work, workers
-from orchestrator.store.work import Claimed, Completion
+from orchestrator.store import clock, workers
+from orchestrator.store.work import Completion
 from tenants.actors import SYSTEM
-from tenants.services import create_tenant
-from tests.engine import Engine
 from tests.semantics import model
 from tests.semantics.blueprints import modelled
+from tests.semantics.model_step import Call, Step
+from tests.semantics.table import Flight, Table
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-T = TypeVar("T")
 MOVES = 40
 
 
-@dataclass(eq=False)
-class Flight:
-    """A step that the worker holds."""
+class Semantics(Table):
+    """The moves of a game.
 
-    claimed: Claimed
-    run: model.Run
-    step: model.Step
-    arguments: dict[str, Any]
-    call: model.Call | None = None
-    """Its compensation or undo, where that runs and not the step itself."""
-
-
-class Semantics:
-    """One tenant, a few runs, one worker at a time.
-
-    (Not one of hypothesis' own state machines: those leave out some of the rules in each example,
+    (Not one of hypothesis' own state machines: those may leave out any of the rules in an example,
     while here most are needed for anything to happen; and they want the same moves to be open when
     an example is repeated, while here steps of one rank are claimed in any order.)"""
 
     def __init__(self, documents: Sequence[dict[str, Any]], choices: Sequence[int]) -> None:
-        self.documents = documents
-        self.choices = itertools.cycle(choices)
-        self.tenant = create_tenant(slug=f"t-{uuid4().hex}", max_connections=1_000, actor=SYSTEM)
-        self.connection = store.connection()
-        registry.load()
-        self.plans = Plans(registry)
-        self.engine = Engine()
-        self.runs: dict[UUID, model.Run] = {}
-        self.flights: list[Flight] = []
-        self.stale: list[Claimed] = []
+        super().__init__(documents, choices)
+        rare = [self.close, self.undo, self.pause_or_resume, self.retry, self.repair]
+        rare += [self.skip, self.snooze, self.lose_the_worker]
+        self.allowed = {move for move in rare if self.choose((True, False))}
+        """Each game leaves out some of the rare moves, so that the others meet more often."""
 
     def play(self) -> None:
         """A game of so many moves, compared after each; then it is played to its end."""
@@ -101,22 +76,19 @@ class Semantics:
 
     def move(self) -> None:
         """One of the moves that are open now; how often each is named is its weight."""
-        open_moves = [self.claim] * 6 + [self.let_time_pass] * 2 + [self.close, self.undo]
-        open_moves += [self.pause_or_resume, self.retry, self.repair, self.repair]
+        open_moves = [self.claim] * 6 + [self.let_time_pass] * 2
+        rare = [self.close, self.undo, self.pause_or_resume, self.retry, self.repair, self.repair]
         if len(self.runs) < len(self.documents):
             open_moves += [self.submit]
         if self.flights:
             open_moves += [self.succeed] * 4 + [self.fail] * 4
-            open_moves += [self.skip, self.snooze, self.lose_the_worker, self.lose_the_worker]
+            rare += [self.skip, self.snooze, self.lose_the_worker, self.lose_the_worker]
+        open_moves += [move for move in rare if move in self.allowed]
         if any(self._is_told(flight) for flight in self.flights):
             open_moves += [self.heed] * 3
         if self.stale:
             open_moves += [self.come_too_late] * 3
         self.choose(open_moves)()
-
-    def choose(self, among: Sequence[T]) -> T:
-        """One of these, as the next choice says."""
-        return among[next(self.choices) % len(among)]
 
     # -- what may happen -----------------------------------------------------------------------
 
@@ -133,7 +105,7 @@ class Semantics:
         going = [run for run in self.runs.values() if run.state != "paused"]
         steps = [step for run in going for step in run.steps]
         calls = [call for step in steps for call in (step.compensation, step.undoing) if call]
-        every: list[model.Step | model.Call] = [*steps, *calls]
+        every: list[Step | Call] = [*steps, *calls]
         ready = [one for one in every if one.state == "ready"]
         calm = [one for one in ready if not one.suspect]
         claims = self.engine.claim(want, alone=not self.flights)
@@ -152,7 +124,7 @@ class Semantics:
                 run.claim(step)
                 assert arguments["parents"] == step.seen
                 continue
-            call.state = "running"
+            run.claim_call(call)
             if call.kind == "undo":
                 assert arguments == {"was": step.output}
                 assert saga.part(claimed) == ("undo", step.state != "succeeded")
@@ -323,8 +295,11 @@ class Semantics:
             closing=run.closing is not None or run.undo == "running",
             backoff=step.state == "waiting" and step.compensation is None,
         )
-        if run.undo == "running" or (run.undo and action is not Repair.RETRY):
+        if run.undo and action is not Repair.RETRY:
             allowed = False
+        if run.undo == "running":
+            waits = step.undoing is not None and step.undoing.state in ("ready", "waiting")
+            allowed = waits and action is Repair.SKIP
         again = run.downstream([step]) if step.state == "failed" else []
         for other in again if action is Repair.RETRY else [step]:
             call = other.compensation
@@ -336,7 +311,9 @@ class Semantics:
             return
         self._repair(run_id, step, action)
         self._forget_parts()
-        if action is Repair.RETRY and step.state == "waiting":
+        if run.undo == "running":
+            run.undone(step, "cancelled")
+        elif action is Repair.RETRY and step.state == "waiting":
             clock.due(self.connection)
             step.state = "ready"
         elif action is Repair.RETRY and run.state in model.TERMINAL:
@@ -349,7 +326,7 @@ class Semantics:
             run.settle(step, "skipped")
         self._control()
 
-    def _repair(self, run_id: UUID, step: model.Step, action: Repair) -> None:
+    def _repair(self, run_id: UUID, step: Step, action: Repair) -> None:
         if action is Repair.RETRY:
             repairs.retry_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
         elif action is Repair.COMPLETE:
@@ -359,77 +336,3 @@ class Semantics:
             )
         else:
             repairs.skip_step(tenant=self.tenant, run_id=run_id, name=step.name, actor=SYSTEM)
-
-    # -- what must hold ------------------------------------------------------------------------
-
-    def compare(self) -> None:
-        rows = StepRun.objects.filter(tenant=self.tenant, batch=0).order_by("ordinal")
-        found: dict[UUID, list[tuple[object, ...]]] = {run_id: [] for run_id in self.runs}
-        for row in rows:
-            output = None if row.output is None else jsonvalue.decode(row.output)
-            found[row.run_id].append((row.state, row.attempts, row.losses, row.handled, output))
-        for run_id, run in self.runs.items():
-            expected = [(s.state, s.attempts, s.losses, s.handled, s.output) for s in run.steps]
-            assert found[run_id] == expected, (found[run_id], expected)
-        for ended in Run.objects.filter(tenant=self.tenant):
-            run = self.runs[ended.pk]
-            output = None if ended.output is None else jsonvalue.decode(ended.output)
-            said = (ended.state, ended.closing, output)
-            assert said == (run.state, run.closing, run.output), (said, run.state, run.closing)
-            assert ended.undo_state == run.undo
-        self.compare_calls()
-        assert clock.reconcile(self.connection) == 0
-
-    def compare_calls(self) -> None:
-        """Compensations while they last, and undos."""
-        rows = StepRun.objects.filter(tenant=self.tenant, batch__lt=0, handler_id__isnull=False)
-        found: dict[tuple[UUID, int, int], str] = {
-            (row.run_id, row.ordinal, row.batch): row.state for row in rows
-        }
-        for run_id, run in self.runs.items():
-            for step in run.steps:
-                if step.compensation is not None:
-                    state = found[run_id, step.number, COMPENSATION]
-                    assert state == step.compensation.state
-                undoing = found.get((run_id, step.number, UNDO))
-                assert undoing == (step.undoing and step.undoing.state)
-
-    # -- how it is done ------------------------------------------------------------------------
-
-    def _is_told(self, flight: Flight) -> bool:
-        """Whether it hears that its run is closing: an undo does not."""
-        return bool(flight.run.closing) and (flight.call is None or flight.call.kind != "undo")
-
-    def _plan(self, claimed: Claimed) -> Any:
-        self.plans.need(self.connection, [claimed.version_id])
-        return self.plans.get(claimed.version_id)
-
-    def _land(self) -> Flight:
-        flight = self.choose(self.flights)
-        self.flights.remove(flight)
-        return flight
-
-    def _conclude(self, flight: Flight, result: object, then: Callable[[model.Step], None]) -> None:
-        plan = self._plan(flight.claimed).of(flight.claimed)
-        self.engine.complete(
-            saga.conclude(
-                plan,
-                flight.claimed,
-                result,
-                seconds=0.1,
-                args=flight.arguments,
-                max_bytes=1_000_000,
-            )
-        )
-        then(flight.step)
-        self._control()
-
-    def _control(self) -> None:
-        """Conditions and outputs, which no connection is needed for, are decided at once."""
-        for run in self.runs.values():
-            run.conditions()
-        while asked := self.engine.claim(0):
-            means = Means(lambda: self.connection, self.plans, 1_000_000)
-            verdicts = [control.decide(self._plan(claimed), claimed, means) for claimed in asked]
-            assert self.engine.worker is not None
-            work.exchange(self.connection, self.engine.worker.pk, [], verdicts, None)

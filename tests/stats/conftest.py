@@ -59,9 +59,9 @@ class Shop:
         submit(self.engine, tenant_id=self.tenant.pk, runs=runs, actor="test")
         return [run.id for run in runs]
 
-    def claim(self, want: int = 100) -> Sequence[Claimed]:
+    def claim(self, want: int = 100, *, alone: bool = False) -> Sequence[Claimed]:
         wanted = Wanted(
-            queues=["io"], handlers=[self.handler.pk], costs=[0.01], want=want, want_cpu=0, alone=False,
+            queues=["io"], handlers=[self.handler.pk], costs=[0.01], want=want, want_cpu=0, alone=alone,
             outputs_bytes=1 << 20,
         )  # fmt: skip
         return exchange(self.engine, self.worker.pk, [], [], wanted)[1]
@@ -82,21 +82,28 @@ class Shop:
         return run.pk
 
     def tell(self, at: datetime, events: Sequence[Event], run_id: UUID | None = None) -> None:
-        """Write events as the engine does: under the mutex, with the next positions."""
+        """Write events of one moment as the engine does: under the mutex, with the next positions."""
+        self.tell_all([(at, *event) for event in events], run_id)
+
+    def tell_all(
+        self, events: Sequence[tuple[datetime, str, float | None]], run_id: UUID | None = None
+    ) -> None:
+        """The same of many moments."""
         with transaction.atomic():
             TenantLoad.objects.get_or_create(tenant_id=self.tenant.pk)
             seq = TenantLoad.objects.select_for_update().get(tenant_id=self.tenant.pk).seq
             store.connection().execute(
                 "INSERT INTO event (tenant_id, seq, at, type, run_id, value_s)"
-                " SELECT %s, %s + nr, %s, type, %s, value_s"
-                " FROM unnest(%s::text[], %s::float8[]) WITH ORDINALITY AS e (type, value_s, nr)",
+                " SELECT %s, %s + nr, at, type, %s, value_s"
+                " FROM unnest(%s::timestamptz[], %s::text[], %s::float8[])"
+                " WITH ORDINALITY AS e (at, type, value_s, nr)",
                 (
                     self.tenant.pk,
                     seq,
-                    at,
                     run_id,
-                    [type_ for type_, _ in events],
-                    [value for _, value in events],
+                    [at for at, _, _ in events],
+                    [type_ for _, type_, _ in events],
+                    [value for _, _, value in events],
                 ),
             )
             TenantLoad.objects.filter(tenant_id=self.tenant.pk).update(seq=seq + len(events))

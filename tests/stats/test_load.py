@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.models import ServerLoad
 from orchestrator.selectors import load
 from orchestrator.services import limits
 from tenants import services
@@ -14,13 +13,6 @@ from tenants.actors import COMMAND
 from tenants.errors import InvalidValue
 from tenants.models import AuditEntry
 from tests.stats.conftest import Shop
-
-
-@pytest.fixture(autouse=True)
-def _server(transactional_db: None) -> None:
-    """Emptied tables between tests: the server's rows are those of the migration."""
-    ServerLoad.objects.all().delete()
-    ServerLoad.objects.bulk_create(ServerLoad(slot=slot) for slot in range(-1, 16))
 
 
 def test_load_follows_the_engine(shop: Shop, open_shop: Callable[[str], Shop]) -> None:
@@ -42,12 +34,17 @@ def test_all_tenants(shop: Shop, open_shop: Callable[[str], Shop]) -> None:
     open_shop("zeta")
     services.suspend(tenant=shop.tenant, reason="unpaid", actor=COMMAND)
     shop.submit(2)
-    rows = load.all_tenants_load()
+    rows, after = load.list_tenants_load()
     assert [(row.slug, row.in_use, row.max_connections, row.ready) for row in rows] == [
         ("acme", 0, 10, 2),
         ("zeta", 0, 10, 0),
     ]
     assert rows[0].suspended_reason == "unpaid"
+    assert after is None
+    first, after = load.list_tenants_load(limit=1)
+    second, end = load.list_tenants_load(limit=1, cursor=after)
+    assert [row.slug for row in first + second] == ["acme", "zeta"]
+    assert (end, [row.slug for row in load.list_tenants_load(text="ZE")[0]]) == (None, ["zeta"])
 
 
 def test_a_quota_acts_at_the_next_claim(shop: Shop) -> None:

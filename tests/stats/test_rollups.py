@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connections
+from django.db.models import F
 from fastdigest import TDigest
 
-from orchestrator.models import Rollup, RollupCursor, Run, TenantLoad
+from orchestrator.conf import Conf
+from orchestrator.models import Event, Rollup, RollupCursor, Run, StepRun, TenantLoad
+from orchestrator.models.metrics import HISTOGRAM_BOUNDS_S, WIDTHS
 from orchestrator.services import rollups
 from orchestrator.store import rollups as statements
+from orchestrator.store.work import Completion, exchange
 from tests.stats.conftest import Shop
 
 
@@ -36,7 +41,7 @@ def test_runs_through_the_engine_are_counted(shop: Shop) -> None:
     assert (totals.steps_succeeded, totals.steps_failed) == (3, 1)
     assert totals.worker_s > 0
     for workflow in (0, shop.workflow.pk):
-        for width in rollups.WIDTHS:
+        for width in WIDTHS:
             rows = Rollup.objects.filter(
                 tenant_id=shop.tenant.pk, workflow_id=workflow, width_s=width
             )
@@ -121,6 +126,98 @@ def test_a_bucket_without_work_is_written_beside_one_with_work(shop: Shop, noon:
     assert [row.worker_s for row in rows] == [0.0, 1.5]
 
 
+def test_readiness_is_from_the_codes_end_to_the_written_end(shop: Shop) -> None:
+    shop.submit(4)
+    claimed = shop.claim()
+    now = time.monotonic()
+    for one, ended in zip(claimed, (now - 2.0, now - 30.0, now, None), strict=True):
+        exchange(
+            shop.engine,
+            shop.worker.pk,
+            [Completion(one, "succeeded", 0.1, ended=ended)],
+            [],
+            None,
+        )
+    roll_all()
+    totals = RollupCursor.objects.get(tenant_id=shop.tenant.pk)
+    assert totals.ready_histogram[-1] == 3  # of one nobody knows when its code ended
+    assert totals.ready_histogram[HISTOGRAM_BOUNDS_S.index(1800.0)] == 3
+    assert totals.ready_histogram[HISTOGRAM_BOUNDS_S.index(10.0)] <= 2
+    assert 32 <= totals.ready_sum_s < 32 + 3 * 60
+    row = Rollup.objects.filter(workflow_id=0, width_s=3600).first()
+    assert row is not None
+    assert TDigest.from_bytes(bytes(row.ready_sketch or b"")).max() >= 30
+
+
+def test_what_took_too_long_is_counted(shop: Shop, noon: datetime) -> None:
+    run = shop.run_row(noon)
+    late = '{"code":"timeout","message":"the attempt took longer than 1 s","type":null}'
+    silent = '{"code": "heartbeat_timeout","message":"no heartbeat for 1 s","type":null}'
+    wrong = '{"code":"error","message":"timeout","type":"timeout"}'
+    waited = '{"code":"timeout","message":"no signal","type":null}'
+    for events, data, worker in (
+        ([("step.retrying", 1.0), ("step.failed", 1.0), ("step.succeeded", 1.0)], late, 1),
+        ([("step.failed", 1.0)], silent, 1),
+        ([("step.failed", 1.0)], wrong, 1),
+        ([("step.failed", None)], waited, None),  # a signal's: no attempt
+        ([("run.failed", 1.0)], '{"code" : "run_timeout", "message" : "x"}', None),
+        ([("run.failed", 1.0)], '{"code" : "deadline", "message" : "x"}', None),
+        ([("run.failed", 1.0)], '{"code" : "step_failed", "cause" : {"code" : "timeout"}}', None),
+    ):
+        shop.tell(noon, events, run)
+        last = TenantLoad.objects.get(tenant_id=shop.tenant.pk).seq
+        Event.objects.filter(tenant_id=shop.tenant.pk, seq__gt=last - len(events)).update(
+            data=data, worker_id=worker
+        )
+    roll_all()
+    row = Rollup.objects.get(workflow_id=0, width_s=60)
+    assert (row.timeouts, row.runs_timed_out, row.runs_failed, row.events) == (4, 2, 3, 9)
+
+
+def test_a_run_that_is_resumed_or_retried_was_submitted_before(shop: Shop, noon: datetime) -> None:
+    shop.tell(noon, [("run.queued", None)] * 3, shop.run_row(noon))
+    for seq, data in ((2, '{"resumed":true}'), (3, '{"retried":true}')):
+        Event.objects.filter(tenant_id=shop.tenant.pk, seq=seq).update(data=data)
+    roll_all()
+    row = Rollup.objects.get(workflow_id=0, width_s=10)
+    assert (row.submitted, row.events) == (1, 3)
+
+
+def test_the_seconds_of_a_lost_attempt_are_counted_once(shop: Shop) -> None:
+    shop.submit(1)
+    for _ in range(3):
+        claimed = shop.claim(alone=True)
+        StepRun.objects.update(started_at=F("started_at") - timedelta(seconds=100))
+        shop.complete(claimed, "lost", error='{"code":"lost","message":"x","type":null}')
+    roll_all()
+    totals = RollupCursor.objects.get(tenant_id=shop.tenant.pk)
+    assert (totals.losses, totals.steps_failed) == (3, 1)
+    assert 300 <= totals.worker_s < 400
+    assert totals.attempt_histogram in ([], [0] * (len(HISTOGRAM_BOUNDS_S) + 1)), (
+        "none was an attempt"
+    )
+    told = Event.objects.filter(type__in=("step.ready", "step.failed"), seq__gt=2)
+    assert set(told.values_list("value_s", "lag_s", "worker_id")) == {(None, None, None)}
+
+
+def test_late_events_land_where_they_happened(shop: Shop, noon: datetime) -> None:
+    run = shop.run_row(noon)
+    shop.tell(noon, [("run.succeeded", 1.0)], run)
+    roll_all()
+    rollups.prune(Conf(rollup_fine_days=1))
+    shop.tell(noon + timedelta(hours=1), [("run.succeeded", 1.0)], run)
+    shop.tell(noon + timedelta(seconds=5), [("run.succeeded", 3.0)] * 2, run)
+    long_ago = noon - timedelta(days=30)
+    shop.tell(long_ago, [("run.failed", 9.0)], run)
+    roll_all()
+    for width in WIDTHS:
+        row = Rollup.objects.get(workflow_id=0, width_s=width, at=noon)
+        assert row.runs_succeeded == 3
+        assert TDigest.from_bytes(bytes(row.run_sketch or b"")).n_values == 3
+    assert rollups.prune(Conf()) == 6  # of the month's: all but the hour, of tenant and workflow
+    assert Rollup.objects.get(workflow_id=0, at__lt=noon - timedelta(days=2)).width_s == 3600
+
+
 def test_events_of_a_run_that_is_gone_still_count_for_the_tenant(
     shop: Shop, noon: datetime
 ) -> None:
@@ -135,7 +232,7 @@ def test_events_that_were_dropped_do_not_stop_it(shop: Shop, noon: datetime) -> 
     TenantLoad.objects.create(tenant_id=shop.tenant.pk, seq=1000)
     shop.tell(noon, [("run.succeeded", 1.0)])
     assert roll_all() == 1001
-    assert RollupCursor.objects.get().runs_succeeded == 1
+    assert RollupCursor.objects.get(tenant_id=shop.tenant.pk).runs_succeeded == 1
 
 
 def test_a_failure_changes_nothing(
@@ -176,14 +273,15 @@ def test_racing_processes_count_each_event_once(shop: Shop, noon: datetime) -> N
     moved.append(roll_all())
     assert sum(moved) == 400
     assert Rollup.objects.get(workflow_id=0, width_s=10).steps_succeeded == 400
-    assert RollupCursor.objects.get().steps_succeeded == 400
+    assert RollupCursor.objects.get(tenant_id=shop.tenant.pk).steps_succeeded == 400
 
 
 def test_old_buckets_are_pruned_by_width(shop: Shop, noon: datetime) -> None:
+    conf = Conf(rollup_fine_days=1, rollup_minute_days=9)
     for days in (0, 3, 20):
         shop.tell(noon - timedelta(days=days), [("run.queued", None)])
     roll_all()
-    assert rollups.prune() == 3
+    assert rollups.prune(conf) == 4
     left = sorted((row.width_s, row.at) for row in Rollup.objects.all())
-    assert [width for width, _ in left] == [10, 300, 300, 3600, 3600, 3600]
-    assert rollups.prune() == 0
+    assert [width for width, _ in left] == [10, 60, 60, 300, 300, 3600, 3600, 3600]
+    assert rollups.prune(conf) == 0

@@ -11,9 +11,12 @@ import pytest
 
 from orchestrator import store
 from orchestrator.conf import Conf
-from orchestrator.executor.breakers import Breakers, host_of
+from orchestrator.domain.masking import NO_MASK, Mask
+from orchestrator.executor.breakers import Breakers
 from orchestrator.executor.flights import Flight
+from orchestrator.executor.gates import host_of
 from orchestrator.executor.invoke import Fault, Reported
+from orchestrator.executor.items import ItemCalls
 from orchestrator.models import Breaker, StepRun
 from orchestrator.selectors.attempts import attempts_view
 from orchestrator.selectors.steps import steps_view
@@ -167,10 +170,61 @@ def test_a_process_waits_tries_and_closes(tenant: Tenant) -> None:
     assert board.wait_s(connection, third.claimed, third.args) == 0
 
 
-def test_batches_of_a_map_and_calls_without_a_host_pass(tenant: Tenant) -> None:
+def batch(tenant: Tenant, *urls: str) -> tuple[Flight, ItemCalls]:
+    """A batch of a map in flight, with its items' calls."""
+    calls = ItemCalls(
+        first=0, places=range(len(urls)), arguments=lambda at: {"url": urls[at]},
+        stop_at_failure=False, is_final=lambda _place, _error: False,
+    )  # fmt: skip
+    one = flight(claimed(tenant, batch=1), {})
+    one.work = calls
+    return one, calls
+
+
+def test_batches_of_a_map_have_a_gate_that_knows_what_is_known(tenant: Tenant) -> None:
+    connection, board = store.connection(), Breakers(Conf(breaker_failures=2))
+    one, calls = batch(tenant, "http://open/", "http://due/", "http://fine/")
+    for host in ("open", "due", "elsewhere"):
+        for _ in range(3):
+            fail(tenant, host)
+    Breaker.objects.exclude(host="open").update(retry_at="2026-01-01T00:00:00Z")
+    assert board.held(connection, one) is None
+    gate = calls.gate
+    assert gate is not None
+    first, tried, fine = [gate.enter(args) for args in calls.each_arguments()]
+    assert first.held is not None
+    assert 59 < first.held.left_s() <= 60
+    assert (tried.held, tried.tried) == (None, True)
+    assert Breaker.objects.get(host="due").state == "half_open"
+    assert Breaker.objects.get(host="elsewhere").state == "open", "no item calls it"
+    # two failures elsewhere, and the gate hears of it
+    for _ in range(3):
+        fail(tenant, "fine")
+    assert gate.enter({"url": "http://fine/"}).held is None
+    board.refresh(connection, [one, flight(claimed(tenant), {})])
+    assert gate.enter({"url": "http://fine/"}).held is not None
+    gate.leave(tried, "well")
+    gate.leave(fine, TimeoutError())
+    board.observe(one, None)
+    board.tell(connection)
+    assert set(Breaker.objects.values_list("host", flat=True)) == {"open", "elsewhere", "fine"}
+
+
+def test_what_a_helper_process_made_of_items_and_what_took_too_long_is_told(tenant: Tenant) -> None:
+    connection, board = store.connection(), Breakers(Conf(breaker_failures=9))
+    one, calls = batch(tenant, "http://bad/", "http://late/", "http://well/")
+    board.held(connection, one)
+    calls.message()
+    calls.results |= {0: TimeoutError(), 2: "well"}
+    one.ending = "timeout"
+    board.observe(one, None)
+    board.tell(connection)
+    assert set(Breaker.objects.values_list("host", flat=True)) == {"bad", "late"}
+
+
+def test_calls_without_a_host_pass(tenant: Tenant) -> None:
     board = Breakers(Conf(breaker_failures=1))
     for one in (
-        flight(claimed(tenant, batch=1), dict(URL)),
         flight(claimed(tenant), {"url": 5}),
         flight(claimed(tenant), {"url": "http://["}),
     ):
@@ -200,4 +254,8 @@ def test_a_database_that_is_away_holds_no_call_up(tenant: Tenant) -> None:
     ],
 )
 def test_hosts(url: object, host: str | None) -> None:
-    assert host_of({"url": url}) == host
+    assert host_of({"url": url}, NO_MASK) == host
+
+
+def test_a_secret_in_a_hosts_name_is_hidden() -> None:
+    assert host_of({"url": "http://a-secret.example/"}, Mask(["a-secret"])) == "***.example"

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import store
 from orchestrator.executor.payloads import put_away
 from orchestrator.models import Event, Run, TenantLoad
-from orchestrator.services import pauses, repairs
+from orchestrator.services import repairs
 from orchestrator.services.runs import cancel_run
 from orchestrator.services.workflows import archive_workflow
 from orchestrator.store import clock
@@ -242,28 +242,6 @@ def test_a_child_repeats(engine: Waiting) -> None:
     run.refresh_from_db()
     assert (run.state, run.output) == ("succeeded", "2")
     assert Run.objects.filter(parent_id=run.pk).count() == 2
-
-
-def test_pause_and_resume_reach_children(engine: Waiting, tenant: Tenant) -> None:
-    engine.publish("parent", call())
-    engine.publish("grand", call(workflow="parent"))
-    run = engine.submit("grand", {"n": 5})
-    (claimed,) = engine.turn()
-    middle = child_of(run)
-    family = (run, middle, child_of(middle))
-    pauses.pause_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
-    for one in family:
-        one.refresh_from_db()
-        assert one.state == "paused"
-    engine.succeed([claimed], 1)
-    assert engine.turn() == []
-    assert engine.counts_agree()
-    pauses.resume_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
-    engine.run_all()
-    for one in family:
-        one.refresh_from_db()
-        assert (one.state, one.output) == ("succeeded", "1")
-    assert engine.counts_agree()
 
 
 def test_a_child_that_nobody_waits_for_any_more_is_closed(engine: Waiting, tenant: Tenant) -> None:

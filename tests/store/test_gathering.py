@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from orchestrator.models import Run, WorkflowVersion
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import Connection, connect
+from orchestrator.store import Connection, connect, gathering
 from orchestrator.store.gathering import submit_gathered
 from orchestrator.store.submit import NewRun, Submitted
 from tenants.actors import SYSTEM
@@ -45,7 +45,7 @@ def submit_at_once(
 
     def one(run: NewRun) -> Submitted:
         with connect(name="test") as connection:
-            return submit_gathered(connection, tenant_id=tenant.pk, run=run, actor="me")
+            return submit_gathered(connection, tenant_id=tenant.pk, run=run, origin="", actor="me")
 
     with connect(name="holder") as holder, ThreadPoolExecutor(len(runs)) as threads:
         with holder.transaction():
@@ -55,6 +55,7 @@ def submit_at_once(
                 until(watcher, WAITING, 1)
                 futures += [threads.submit(one, run) for run in runs[1:]]
                 until(watcher, CONNECTED, len(runs))
+                until_in_line(len(runs) - 1)
                 until(watcher, WAITING, 1)  # the others wait outside
                 for _ in range(killed):
                     until(watcher, WAITING, 1)
@@ -68,6 +69,14 @@ def until(watcher: Connection, question: str, count: int) -> None:
     """Wait for the answer; fails when it does not come."""
     end = time.monotonic() + 10
     while (found := watcher.execute(question).fetchone()) != (count,):
+        assert time.monotonic() < end, found
+        time.sleep(0.01)
+
+
+def until_in_line(count: int) -> None:
+    """Wait until so many stand behind the one that is at it."""
+    end = time.monotonic() + 10
+    while (found := sum(map(len, gathering._lines.values()))) != count:
         assert time.monotonic() < end, found
         time.sleep(0.01)
 

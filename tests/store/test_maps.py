@@ -21,7 +21,7 @@ from tenants.models import Tenant
 from tenants.services import create_tenant
 from tests.engine import Engine
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 ERROR = '{"code":"error","message":"no","type":"ValueError"}'
 
 
@@ -37,10 +37,16 @@ class Mapper:
     tenant: Tenant
     engine: Engine = field(default_factory=Engine)
 
-    def start(self, over: Any, steps: list[dict[str, Any]] | None = None, **of: Any) -> Run:
-        """A run of one map step, begun."""
-        step = {"name": "m", "handler": "core.echo", "map": {"over": over, **of}}
-        document = {"steps": [step, *(steps or [])]}
+    def start(
+        self,
+        over: Any,
+        steps: list[dict[str, Any]] | None = None,
+        step: dict[str, Any] | None = None,
+        **of: Any,
+    ) -> Run:
+        """A run of one map step, begun; `step`: more of it."""
+        mapped = {"name": "m", "handler": "core.echo", "map": {"over": over, **of}, **(step or {})}
+        document = {"steps": [mapped, *(steps or [])]}
         publish_workflow(tenant=self.tenant, name="w", document=document, actor=SYSTEM)
         made = submit_run(tenant=self.tenant, workflow="w", body={}, actor=SYSTEM)
         self.engine.join()
@@ -198,7 +204,7 @@ def test_a_map_that_begins_again_starts_from_nothing_behind_its_fence(tenant: Te
         "UPDATE run SET state = 'running', finished_at = NULL, open_count = 1, failed_count = 0;"
         "UPDATE step_run SET state = 'ready', parked = 'control', finished_at = NULL, error = NULL WHERE batch = 0;"
         "INSERT INTO control (tenant_id, run_id, ordinal, batch, kind) SELECT tenant_id, id, 0, 0, 'condition' FROM run;"
-        "UPDATE tenant_load SET control_count = 1"
+        "UPDATE tenant_load SET control_count = 1, active_runs = 1"
     )
     mapper.engine.decide()
     mapper.sound()

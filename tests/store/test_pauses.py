@@ -23,6 +23,8 @@ from tenants.models import AuditEntry, Tenant
 from tenants.services import create_tenant
 from tests.engine import Engine
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def tenant(db: None) -> Tenant:

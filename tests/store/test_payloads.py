@@ -16,6 +16,7 @@ from django.test.utils import override_settings
 from orchestrator import settings, store
 from orchestrator.conf import Conf
 from orchestrator.domain.errors import TooLarge
+from orchestrator.domain.maps import SOURCE
 from orchestrator.executor.payloads import Unreadable, put_away, verdicts_put_away, whole
 from orchestrator.executor.plans import Plans
 from orchestrator.handlers import registry
@@ -163,11 +164,11 @@ def test_arguments_outputs_of_runs_and_values_of_on_error_are_put_away_too(tenan
     assert "invalid_output" in str(refused.value)
 
 
-def test_parts_of_a_step_stay_in_their_rows(tenant: Tenant) -> None:
+def test_a_chunk_of_a_source_stays_in_its_row(tenant: Tenant) -> None:
     start(tenant)
     (claim,) = Engine().claim()
     text = encoded(sized(INLINE * 3)).decode()
-    part = Completion(claim._replace(batch=1), "succeeded", 0.1, output=text)
+    part = Completion(claim._replace(batch=SOURCE), "succeeded", 0.1, output=text)
     put_away(store.connection(), Plans(registry), [part])
     assert part.output == text
 
@@ -314,10 +315,13 @@ def test_where_the_storage_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert options["location"] == str(tmp_path)
     monkeypatch.setenv("PAYLOAD_STORAGE", "s3://bucket/some/where/")
     monkeypatch.setattr(settings, "find_spec", lambda name: None)
-    with pytest.raises(ImproperlyConfigured, match="django-storages"):
+    with pytest.raises(ImproperlyConfigured, match="requirements/install s3"):
         settings._payload_storage()
     monkeypatch.setattr(settings, "find_spec", lambda name: name)
     assert settings._payload_storage() == {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "orchestrator.store.buckets.Bucket",
         "OPTIONS": {"bucket_name": "bucket", "location": "some/where", "file_overwrite": True},
     }
+    monkeypatch.setenv("PAYLOAD_STORAGE", "s3:///folder")
+    with pytest.raises(ImproperlyConfigured, match="names no bucket"):
+        settings._payload_storage()

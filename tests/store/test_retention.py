@@ -12,7 +12,7 @@ from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock
 from tenants.actors import SYSTEM
-from tenants.services import create_tenant
+from tenants.services import create_tenant, set_quota
 from tests.engine import Engine
 
 
@@ -39,8 +39,8 @@ def test_old_ended_runs_go_with_their_steps_and_keys_and_young_or_open_ones_stay
         if key != "open":
             Engine().run_all()
     age(runs["old"], 40)
-    age(runs["open"], 40)
-    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+    age(runs["open"], 41)
+    assert clock.forget_runs(store.connection(), days=30, limit=1) == 1, "the open one is older"
     assert clock.forget_runs(store.connection(), days=30, limit=10) == 0
     left = {runs["young"].pk, runs["open"].pk}
     assert set(Run.objects.values_list("pk", flat=True)) == left
@@ -61,6 +61,30 @@ def test_events_have_partitions_ahead_and_old_ones_are_dropped() -> None:
     assert clock.drop_partitions(connection, days=14) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_who_reads_events_for_long_stops_no_writer() -> None:
+    def moved(connection: store.Connection) -> tuple[int, int]:
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET LOCAL statement_timeout = '60s'")
+            return (
+                clock.make_partitions(connection, days_ahead=9),
+                clock.drop_partitions(connection, days=14),
+            )
+
+    with store.connect(name="a dump") as reader, store.connect(name="test clock") as connection:
+        connection.execute(
+            "CREATE TABLE event_20200101 PARTITION OF event FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+        )
+        try:
+            with reader.transaction():
+                reader.execute("SELECT count(*) FROM event")
+                assert moved(connection) == (0, 0)
+            made, dropped = moved(connection)
+            assert (made > 0, dropped) == (True, 1)
+        finally:
+            connection.execute("DROP TABLE event_20200101")
+
+
 @pytest.mark.django_db
 def test_old_runs_are_forgotten_with_their_undos_but_not_while_these_run() -> None:
     tenant = create_tenant(slug="t", actor=SYSTEM)
@@ -79,3 +103,29 @@ def test_old_runs_are_forgotten_with_their_undos_but_not_while_these_run() -> No
     engine.succeed(engine.claim())
     assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
     assert not StepRun.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_tenants_own_retention_counts() -> None:
+    left = {}
+    for slug, days in (("short", 2), ("long", 90), ("plain", None)):
+        tenant = create_tenant(slug=slug, actor=SYSTEM)
+        set_quota(tenant=tenant, actor=SYSTEM, retention_days=days)
+        document = {"steps": [{"name": "a", "handler": "core.echo", "args": {}}]}
+        publish_workflow(tenant=tenant, name="w", document=document, actor=SYSTEM)
+        for old in (1, 3, 40, 100):
+            made = submit_run(tenant=tenant, workflow="w", body={}, actor=SYSTEM)
+            left[made.run_id] = (slug, old)
+    Engine().run_all()
+    for run in Run.objects.all():
+        age(run, left[run.pk][1])
+    assert clock.forget_runs(store.connection(), days=30, limit=100) == 6
+    kept = sorted(left[pk] for pk in Run.objects.values_list("pk", flat=True))
+    assert kept == [
+        ("long", 1),
+        ("long", 3),
+        ("long", 40),
+        ("plain", 1),
+        ("plain", 3),
+        ("short", 1),
+    ]

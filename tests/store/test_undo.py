@@ -1,26 +1,25 @@
-"""Undoing: the order that the statements keep is the domain's, for every graph and every order of ends."""
+"""Undoing, statement by statement: whom it takes, what it keeps, and how it ends."""
 
 from __future__ import annotations
 
 import json
 import random
-from itertools import product
 from typing import Any
 
 import pytest
 
 from orchestrator import store
 from orchestrator.domain.errors import StateConflict
-from orchestrator.domain.statuses import StepState
-from orchestrator.domain.undo import UNDO, is_undoable, may_undo
+from orchestrator.domain.undo import UNDO
 from orchestrator.models import Event, Hold, Run, StepRun, TenantLoad
+from orchestrator.services.repairs import retry_step, skip_step
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, work, workers
 from orchestrator.store.work import Claimed, Completion
 from tenants.actors import SYSTEM
-from tenants.models import Tenant
+from tenants.models import AuditEntry, Tenant
 from tenants.services import create_tenant
 from tests.engine import Engine
 
@@ -50,85 +49,6 @@ def start(tenant: Tenant, steps: list[dict[str, Any]], **more: Any) -> Run:
 def consistent(tenant: Tenant) -> None:
     """Every count is what the rows say."""
     assert clock.reconcile(store.connection()) == 0
-
-
-def test_what_is_undone_is_what_the_model_says(db: None) -> None:
-    codes = (None, "error", "timeout", "heartbeat_timeout", "lost", "cancelled", "aborted")
-    cases = list(product(StepState, (True, False), (True, False), (True, False), codes))
-    rows = store.connection().execute(
-        "SELECT engine_undoable(c.state, c.handled, c.started, c.suspect, c.error)"
-        " FROM unnest(%s::text[], %s::bool[], %s::bool[], %s::bool[], %s::text[])"
-        " WITH ORDINALITY AS c (state, handled, started, suspect, error, place) ORDER BY place",
-        [
-            [str(c[0]) for c in cases],
-            [c[1] for c in cases],
-            [c[2] for c in cases],
-            [c[3] for c in cases],
-            [None if c[4] is None else json.dumps({"code": c[4]}) for c in cases],
-        ],
-    )
-    said = [bool(row[0]) for row in rows.fetchall()]
-    assert said == [
-        is_undoable(state, handled=handled, started=started, suspect=suspect, code=code)
-        for state, handled, started, suspect, code in cases
-    ]
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_the_order_is_the_model_s_on_random_graphs(tenant: Tenant, seed: int) -> None:
-    rng = random.Random(seed)
-    size = rng.randrange(2, 14)
-    parents = {
-        n: tuple(sorted(rng.sample(range(n), min(n, rng.randrange(4))))) for n in range(size)
-    }
-    with_undo = {n for n in parents if rng.random() < 0.6}
-    failing = {n for n in parents if rng.random() < 0.2} | {size - 1}
-    run = start(
-        tenant,
-        [
-            step(f"s{n}", *(f"s{p}" for p in above), undo=UNDO_CALL if n in with_undo else None)
-            for n, above in parents.items()
-        ],
-    )
-    engine = Engine()
-    engine.join()
-    undoing: dict[int, Claimed] = {}
-    succeeded: set[int] = set()
-    ended: set[int] = set()
-    running: list[Claimed] = []
-    while True:
-        claims = engine.claim()
-        running += [c for c in claims if c.batch == 0]
-        undoing |= {c.ordinal: c for c in claims if c.batch == UNDO}
-        if undoing or ended:
-            assert not running, "nothing of the run runs any more"
-            undoable = with_undo & succeeded
-            assert set(undoing) == may_undo(parents, undoable, ended)
-        if running:
-            claim = running.pop(rng.randrange(len(running)))
-            if claim.ordinal in failing:
-                engine.fail(claim)
-            else:
-                succeeded.add(claim.ordinal)
-                engine.succeed([claim], claim.ordinal)
-        elif undoing:
-            run.refresh_from_db()
-            assert (run.state, run.undo_state) == ("running", "running")
-            claim = undoing.pop(rng.choice(sorted(undoing)))
-            ended.add(claim.ordinal)
-            if rng.random() < 0.3:
-                engine.fail(claim)
-            else:
-                engine.succeed([claim])
-        else:
-            break
-    run.refresh_from_db()
-    assert run.state == "failed"
-    assert ended == with_undo & succeeded
-    assert (run.undo_state is None) == (not ended)
-    assert run.undo_open == 0
-    assert Event.objects.filter(run_id=run.pk, type="run.failed").count() == 1
-    consistent(tenant)
 
 
 def ends(engine: Engine, *, fail: str = "") -> list[Claimed]:
@@ -413,3 +333,37 @@ def test_a_long_chain_between_two_undos_is_passed_at_once(tenant: Tenant) -> Non
     assert ordinals == [150, 0]
     run.refresh_from_db()
     assert run.state == "failed"
+
+
+def test_an_undo_that_cannot_run_is_given_up_by_hand(tenant: Tenant) -> None:
+    run = start(tenant, [step("a"), step("b", "a"), step("c", "b"), step("d", "c", undo=None)])
+    engine = Engine()
+    for _ in range(3):
+        engine.succeed(engine.claim(), 1)
+    engine.fail(engine.claim()[0])
+    with pytest.raises(StateConflict, match="given up by skipping its step"):
+        cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    with pytest.raises(StateConflict, match="its turn has not come"):
+        skip_step(tenant=tenant, run_id=run.pk, name="a", actor=SYSTEM)
+    with pytest.raises(StateConflict, match="cannot be repaired until that is over"):
+        retry_step(tenant=tenant, run_id=run.pk, name="c", actor=SYSTEM)
+    skip_step(tenant=tenant, run_id=run.pk, name="c", actor=SYSTEM)
+    consistent(tenant)
+    (claim,) = engine.claim()
+    assert (claim.ordinal, claim.batch) == (1, -2)
+    with pytest.raises(StateConflict, match="it runs"):
+        skip_step(tenant=tenant, run_id=run.pk, name="b", actor=SYSTEM)
+    engine.fail(claim, retry_in_s=60)
+    skip_step(tenant=tenant, run_id=run.pk, name="b", actor=SYSTEM)
+    consistent(tenant)
+    engine.run_all()
+    run.refresh_from_db()
+    assert (run.state, run.undo_state) == ("failed", "failed")
+    assert json.loads(run.undo_error or "{}")["step"] == "c"
+    assert "failed: It was skipped by hand." in (run.undo_error or "")
+    undos = StepRun.objects.filter(run=run, batch=-2).order_by("ordinal")
+    assert [undo.state for undo in undos] == ["succeeded", "cancelled", "cancelled"]
+    told = Event.objects.filter(run_id=run.pk, batch=-2, type="step.cancelled")
+    assert [(event.ordinal, event.actor) for event in told.order_by("seq")] == [(2, "system"), (1, "system")]  # fmt: skip
+    assert AuditEntry.objects.filter(action="step.skip").count() == 2
+    consistent(tenant)

@@ -11,10 +11,10 @@ from django.db import connection as django_connection
 from psycopg.conninfo import make_conninfo
 
 from orchestrator import store
-from orchestrator.models import Run, StepRun
+from orchestrator.models import Run, ServerLoad, StepRun
 from orchestrator.services.runs import submit_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import connect, work
+from orchestrator.store import connect, for_a_moment, work
 from orchestrator.store.functions import install_functions
 from orchestrator.store.work import PIPELINED_CHARS, Verdict
 from tenants.actors import SYSTEM
@@ -50,6 +50,24 @@ def test_a_verdict_too_large_for_the_pipeline_is_written_too(tenant: Tenant) -> 
     assert (run.state, run.output) == ("succeeded", value)
 
 
+def test_a_connection_whose_role_is_not_there_is_closed(db: None) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="role"):
+        connect(name="x", role="nobody")
+
+
+def test_a_moment_within_a_transaction_keeps_the_connection(db: None) -> None:
+    with for_a_moment():
+        used = store.connection()
+    assert store.connection() is used
+    assert not used.closed
+
+
+def test_a_flush_finds_the_counters_again(db: None) -> None:
+    ServerLoad.objects.all().delete()
+    install_functions()
+    assert ServerLoad.objects.filter(slot=-1).exists()
+
+
 def test_inputs_of_a_run_that_is_gone_are_not_found(tenant: Tenant) -> None:
     start(tenant, {"steps": [{"name": "a", "handler": "core.echo", "args": {}}]})
     (claimed,) = Engine().claim()
@@ -81,6 +99,6 @@ def test_direct_connections_go_past_a_pooler(
 def test_a_database_without_tables_gets_no_functions(db: None) -> None:
     with django_connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA bare; SET LOCAL search_path = bare")
-        install_functions()
+        install_functions(plan=())
         cursor.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'bare'::regnamespace")
         assert cursor.fetchone() == (0,)

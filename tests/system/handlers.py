@@ -37,6 +37,32 @@ async def facts(ctx: StepContext) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _place(ctx: StepContext) -> dict[str, Any]:
+    """Where the handler is in its trace, by its context and by OpenTelemetry."""
+    from opentelemetry import trace
+
+    span = trace.get_current_span().get_span_context()
+    with trace.get_tracer("mine").start_as_current_span("my own work"):
+        ctx.log.info("traced")
+    return {
+        "given": ctx.traceparent,
+        "trace": f"{span.trace_id:032x}",
+        "span": f"{span.span_id:016x}",
+    }
+
+
+@handler("test.place")
+async def place(ctx: StepContext) -> dict[str, Any]:
+    """On the event loop."""
+    return _place(ctx)
+
+
+@handler("test.place_blocking")
+def place_blocking(ctx: StepContext) -> dict[str, Any]:
+    """In a thread, or, with `queue: cpu`, in a process."""
+    return _place(ctx)
+
+
 @handler("test.square")
 async def square(ctx: StepContext, *, value: int) -> int:
     """Square, exactly."""
@@ -258,3 +284,16 @@ async def measure_twice(ctx: StepContext, *, value: Any) -> Any:
     if ctx.attempt == 1:
         raise ValueError("once more")
     return await measure(ctx, value=value)
+
+
+@handler("test.skip_with")
+async def skip_with(ctx: StepContext, *, reason: str) -> None:
+    """Skip for this reason."""
+    raise Skip(reason)
+
+
+@handler("test.beat_with")
+async def beat_with(ctx: StepContext, *, progress: Any) -> Any:
+    """Tell this progress."""
+    await ctx.heartbeat(progress)
+    return ctx.progress

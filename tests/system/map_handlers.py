@@ -112,6 +112,21 @@ def log_item(ctx: StepContext, *, item: int, file: str, die_at: int = -1, bad: i
     return item
 
 
+@handler("test.log_once")
+def log_once(ctx: StepContext, *, item: int, file: str, bad: int) -> int:
+    """Write the item down; fail at one, the first time."""
+    _note(file, item)
+    if item == bad and Path(file).read_text().split().count(str(bad)) == 1:
+        raise ValueError(f"{item} is bad")
+    return item
+
+
+@handler("test.text_item")
+def text_item(ctx: StepContext, *, item: int) -> str:
+    """A text of 5,000 characters and the item."""
+    return f"{item}:" + "x" * 5_000
+
+
 @handler("test.count")
 async def count(ctx: StepContext, *, values: Any) -> Any:
     """How many there are; counts as they are."""

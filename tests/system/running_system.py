@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,16 @@ import psycopg
 
 from tests.embedded.running import ROOT, Running, environment, running
 
-HANDLERS = "tests.system.handlers,tests.system.saga_handlers,tests.system.map_handlers"
+HANDLERS = ",".join(
+    f"tests.system.{name}"
+    for name in (
+        "handlers",
+        "saga_handlers",
+        "map_handlers",
+        "connection_handlers",
+        "secret_handlers",
+    )
+)
 _numbers = itertools.count(1)
 TERMINAL = ("succeeded", "failed", "cancelled")
 
@@ -224,6 +233,12 @@ class System:
         rows = self.sql("SELECT pid FROM worker WHERE state <> 'gone' ORDER BY id")
         return [int(row[0]) for row in rows]
 
+    def kill_children(self) -> None:
+        """Kill the processes that run steps; one that has just gone by itself is no error."""
+        for pid in self.children():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def manage(self, *args: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a `manage.py` command beside the system."""
         return subprocess.run(
@@ -249,7 +264,15 @@ class System:
 def start_system(**more: str) -> Iterator[System]:
     """Start a system with these variables besides the usual ones; stopped, and its folder removed, at the end."""
     folder = Path(tempfile.mkdtemp(prefix="mr-s"))
-    env = environment(folder, ORCHESTRATOR_HANDLERS=HANDLERS, **_coverage(), **more)
+    env = environment(
+        folder,
+        **{
+            "ORCHESTRATOR_HANDLERS": HANDLERS,
+            "ORCHESTRATOR_CANARY_EVERY_S": "0",
+            **_coverage(),
+            **more,
+        },
+    )
     try:
         with running([sys.executable, "manage.py", "up"], env=env) as process:
             line = process.wait_for(r"Millrace runs at http", within_s=90)

@@ -31,8 +31,11 @@ def _note(file: str, line: dict[str, Any]) -> None:
 
 
 @handler("test.compensate")
-async def compensate(ctx: StepContext, *, word: str, value: Any = None, file: str = "") -> Any:
-    """One of a compensation's answers."""
+async def compensate(
+    ctx: StepContext, *, word: str, value: Any = None, file: str = "", ms: float = 0
+) -> Any:
+    """One of a compensation's answers, after a while."""
+    await asyncio.sleep(ms / 1000)
     _note(file, {"step": ctx.step, "key": ctx.idempotency_key, "value": value})
     return {
         "continue": Continue(value),

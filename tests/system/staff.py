@@ -20,7 +20,7 @@ class Staff:
         self.system = system
         self._http = httpx.Client(base_url=system.url, timeout=30)
         self._post(
-            "/admin/login/",
+            "/login",
             {"username": system.credentials["user"], "password": system.credentials["password"]},
         )
 

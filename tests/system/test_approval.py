@@ -7,7 +7,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import Steps, call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 APPROVAL: Steps = [
     call("check", "echo", args={"value": "${{ input.amount }}"}),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -135,8 +133,7 @@ def test_it_survives_kill_9_of_every_worker_process(breaking: System, target: Ta
     run = tenant.submit("call")["id"]
     breaking.until(lambda: all_wait(tenant, [run]), PAUSE_S, every_s=0.02)
     asked = target.asked
-    for pid in breaking.children():
-        os.kill(pid, signal.SIGKILL)
+    breaking.kill_children()
     assert breaker(tenant)["state"] == "open"  # type: ignore[index]
     target.status = 200
     assert tenant.wait(run)["state"] == "succeeded"
@@ -160,3 +157,41 @@ def test_what_counts_as_a_failure(breaking: System, target: Target) -> None:
     for _ in range(FAILURES):
         assert tenant.run("call")["state"] == "failed"
     assert breaker(tenant)["state"] == "open", "no connection counts too"  # type: ignore[index]
+
+
+def test_items_of_a_map_wait_without_attempts_and_none_is_done_twice(
+    breaking: System, target: Target
+) -> None:
+    tenant = breaking.tenant()
+    opened(tenant, target)
+    other = Target()
+    try:
+        well = [other.url.replace("127.0.0.1", "localhost")] * 5
+        step = {
+            "name": "a",
+            "handler": "core.http",
+            "args": {"url": "${{ item }}"},
+            "map": {"over": "${{ input.urls }}", "batch_size": 10},
+        }
+        tenant.publish("many", [step])
+        run = tenant.submit("many", {"urls": [target.url, *well, target.url, target.url]})["id"]
+
+        def batch() -> dict[str, Any]:
+            page = tenant.http.get(f"/runs/{run}/steps", params={"step": "a"}).json()
+            return dict(page["items"][0]) if page["items"] else {}
+
+        def waits() -> bool:
+            waiting = batch().get("waiting")
+            return waiting is not None and waiting["reason"] == "breaker"
+
+        breaking.until(waits, PAUSE_S, every_s=0.05)
+        assert (batch()["state"], batch()["attempt"]) == ("waiting", 0)
+        assert (target.asked, other.asked) == (FAILURES, 5)
+        target.status = 200
+        ended = tenant.wait(run)
+        assert (ended["state"], len(ended["output"])) == ("succeeded", 8)
+        assert (target.asked, other.asked) == (FAILURES + 3, 5)
+        assert batch()["attempt"] == 1
+        assert breaker(tenant) is None
+    finally:
+        other.close()

@@ -12,7 +12,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 CACHE = {"key": "${{ input.key }}", "ttl": "10m"}
 OUTPUT = {"calls": 1, "big": 2**64, "text": "größer ☃"}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.system.running_system import System, TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 
 def child(name: str = "sub", workflow: str = "inner", **more: Any) -> dict[str, Any]:

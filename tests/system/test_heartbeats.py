@@ -11,12 +11,12 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 RETRY = {"max_attempts": 2, "delay": 0}
 
 
 def one(
-    tenant: TestTenant, step: dict[str, Any], within_s: float = 20
+    tenant: TestTenant, step: dict[str, Any], within_s: float = 30
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run a workflow of one step: the run and the step run."""
     tenant.publish("one", [step])

@@ -30,7 +30,7 @@ def killed_worker(system: System, point: str, mark: Path) -> Iterator[None]:
             yield
         finally:
             worker.send_signal(signal.SIGTERM)
-            worker.wait(30)
+            worker.wait(120)
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -10,7 +10,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 INPUT = "${{ input.items }}"
 
@@ -354,3 +354,44 @@ def test_a_map_that_has_succeeded_is_undone(tenant: TestTenant) -> None:
     run = tenant.run("undone", {"items": [1, 2]})
     assert (run["state"], run["undo"]["state"]) == ("failed", "succeeded")
     assert tenant.steps(run["id"])["m"]["undo"]["state"] == "succeeded"
+
+
+def test_a_compensation_has_what_failed_tried_again(tenant: TestTenant, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    # longer than a worker takes to look for maps that have failed
+    again = {"compensate": {"handler": "test.compensate", "args": {"word": "retry", "ms": 400}}}
+    step = mapped("m", "log_once", args={"file": str(log), "bad": 3}, of={"batch_size": 2}, **again)
+    run, row = run_map(tenant, step, list(range(8)))
+    assert (run["state"], run["output"]) == ("succeeded", list(range(8)))
+    assert (row["attempt"], row["errors"], row["handled"]) == (2, None, False)
+    assert row["map"] == {"total": 8, "done": 8, "failed": 0, "in_flight": 0}
+    done = log.read_text().split()
+    assert sorted(set(done)) == [str(n) for n in range(8)]
+    assert (done.count("2"), done.count("3")) == (1, 2), "its neighbour keeps its result"
+    step = mapped("m", "picky", args={"bad": [1]}, **again)
+    run, row = run_map(tenant, step, [0, 1, 2])
+    assert (run["state"], row["state"], row["attempt"]) == ("failed", "failed", 4)
+
+
+def test_large_results_reach_the_next_step_and_come_page_by_page(tenant: TestTenant) -> None:
+    steps = [
+        mapped("m", "text_item", of={"batch_size": 10}),
+        call("sum", "count", args={"values": "${{ steps.m.output }}"}),
+    ]
+    tenant.publish("large", steps, output={"count": "${{ steps.sum.output }}"})
+    run = tenant.run("large", {"items": list(range(300))})
+    assert (run["state"], run["output"]) == ("succeeded", {"count": 300})
+    expected = [f"{n}:" + "x" * 5_000 for n in range(300)]
+    assert tenant.steps(run["id"])["m"]["output"] == expected
+    largest = "SELECT max(octet_length(output)) FROM step_run WHERE run_id = %s"
+    assert tenant.system.sql(largest, run["id"])[0][0] <= 8192
+    found: list[str] = []
+    params: dict[str, Any] = {"limit": 1000}
+    while True:
+        page = tenant.http.get(f"/runs/{run['id']}/steps/m/results", params=params).json()
+        assert len(page["items"]) < 300, "a page ends with the batch that fills 1 MiB"
+        found += [item["output"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert found == expected

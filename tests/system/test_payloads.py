@@ -13,7 +13,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 KIB, MIB = 1024, 1024 * 1024
 TEXT = "größer ☃ 𝄞"
 

@@ -13,7 +13,7 @@ import pytest
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call, chain
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 
 def post(tenant: TestTenant, path: str, body: object = None, status: int = 200) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def broken_until(flag: Path, name: str, *parents: str, **more: Any) -> dict[str,
 
 
 def test_a_paused_run_ends_what_runs_and_starts_nothing(tenant: TestTenant) -> None:
-    tenant.publish("p", [call("a", "sleep", args={"ms": 400}), call("b", "noop", "a")])
+    tenant.publish("p", [call("a", "sleep", args={"ms": 1500}), call("b", "noop", "a")])
     run_id = tenant.submit("p")["id"]
     until_state(tenant, run_id, "a", "running")
     paused = post(tenant, f"/runs/{run_id}/pause")
@@ -66,8 +66,7 @@ def test_a_pause_outlives_the_death_of_every_worker(tenant: TestTenant) -> None:
     run_id = tenant.submit("p")["id"]
     until_state(tenant, run_id, "a", "running")
     post(tenant, f"/runs/{run_id}/pause")
-    for pid in tenant.system.children():
-        os.kill(pid, signal.SIGKILL)
+    tenant.system.kill_children()
     tenant.system.until(
         lambda: any(event["type"] == "step.lost" for event in tenant.events(run_id)), 30
     )
@@ -86,8 +85,8 @@ def test_a_pause_outlives_the_death_of_every_worker(tenant: TestTenant) -> None:
 def test_paused_time_does_not_count_against_the_timeout(tenant: TestTenant) -> None:
     tenant.publish(
         "t",
-        [call("a", "sleep", args={"ms": 50}), call("b", "sleep", "a", args={"ms": 50})],
-        timeout="2s",
+        [call("a", "sleep", args={"ms": 1500}), call("b", "sleep", "a", args={"ms": 50})],
+        timeout="4s",
     )
     run_id = tenant.submit("t")["id"]
     until_state(tenant, run_id, "a", "running")
@@ -96,7 +95,7 @@ def test_paused_time_does_not_count_against_the_timeout(tenant: TestTenant) -> N
     # until the timeout would have come, by the database's clock
     tenant.system.until(
         lambda: tenant.system.sql(
-            "SELECT 1 WHERE clock_timestamp() > %s::timestamptz + interval '2.5 s'", started
+            "SELECT 1 WHERE clock_timestamp() > %s::timestamptz + interval '4.5 s'", started
         )
     )
     assert tenant.http.get(f"/runs/{run_id}").json()["state"] == "paused"
@@ -199,8 +198,7 @@ def test_a_retry_survives_the_death_of_the_worker(tenant: TestTenant, tmp_path: 
     flag.touch()
     post(tenant, f"/runs/{run['id']}/retry")
     until_state(tenant, run["id"], "b", "running")
-    for pid in tenant.system.children():
-        os.kill(pid, signal.SIGKILL)
+    tenant.system.kill_children()
     assert tenant.wait(run["id"], 60)["state"] == "succeeded"
     nothing_was_miscounted(tenant)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.system.running_system import System, TestTenant, start_system
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 
 @pytest.fixture

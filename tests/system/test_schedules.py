@@ -17,7 +17,7 @@ from tests.embedded.running import ROOT
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 EVERY_MINUTE = {"workflow": "tick", "interval": "1m"}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 from tests.system.test_maps import batches, mapped
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 
 def streamed(source: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -135,8 +133,7 @@ def test_killed_workers_lose_no_item_of_a_stream(tenant: TestTenant, source: str
     done = "SELECT 1 FROM map_state WHERE run_id = %s AND done > %s"
     for part in (count // 10, count // 2):
         tenant.system.until(lambda part=part: tenant.system.sql(done, run["id"], part), 60)  # type: ignore[misc]
-        for pid in tenant.system.children():
-            os.kill(pid, signal.SIGKILL)
+        tenant.system.kill_children()
     run = tenant.wait(run["id"], within_s=60)
     assert (run["state"], run["output"]) == ("succeeded", count)
     assert tenant.steps(run["id"])["m"]["output"] == twice(count)

@@ -12,7 +12,7 @@ from tests.api.hooks import signed
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 
 def test_a_request_sent_many_times_at_once_starts_one_run(tenant: TestTenant) -> None:

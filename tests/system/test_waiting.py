@@ -16,7 +16,7 @@ from tests.system.running_system import TestTenant
 from tests.system.shapes import call
 from tests.system.test_attempts import seconds_between
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 
 ASK = {"name": "ask", "signal": "go"}
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
-from orchestrator.models import ServerLoad
 from tenants import services
 from tenants.actors import COMMAND
 from tenants.models import Tenant
@@ -31,7 +30,6 @@ def _note(faults: list[str], message: ConsoleMessage) -> None:
 
 @pytest.fixture
 def tenant(transactional_db: None) -> Tenant:
-    ServerLoad.objects.get_or_create(slot=-1)
     services.create_user(name="sam", password=PASSWORD, staff=True, actor=COMMAND)
     return services.create_tenant(slug="acme", actor=COMMAND)
 

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.test import Client
 
-from tenants import keys
+from tenants import keys, services
+from tenants.actors import COMMAND
 from tenants.models import ApiKey, Membership, Tenant
+from tenants.services.factors import has_totp
+from tests.tenants.people import PASSWORD, with_totp
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +96,19 @@ def test_apikey_create_refuses(args: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         run("apikey_create", *args)
     assert not ApiKey.objects.exists()
+
+
+def test_user_recover_lets_somebody_in_again(client: Client) -> None:
+    user = services.create_user(name="ann", password=PASSWORD, actor=COMMAND)
+    with_totp(user)
+    link = run("user_recover", "ann", "--keep-totp").strip()
+    assert has_totp(user)
+    assert run("user_recover", "ann").strip().startswith("/login/forgotten/")
+    assert not has_totp(user)
+    form = client.get(link).url  # type: ignore[attr-defined]
+    new = "another long passphrase"
+    client.post(form, {"new_password1": new, "new_password2": new})
+    user.refresh_from_db()
+    assert user.check_password(new)
+    with pytest.raises(CommandError, match="There is no user nobody"):
+        run("user_recover", "nobody")

@@ -104,12 +104,14 @@ def test_create_user_refuses_a_taken_name_and_a_role_without_tenant() -> None:
 def test_members_change_role_and_leave() -> None:
     tenant = services.create_tenant(slug="acme", actor=COMMAND)
     user = services.create_user(name="ann", password=PASSWORD, tenant=tenant, actor=COMMAND)
-    member = services.set_member(tenant=tenant, user=user, role=Role.ADMIN, actor=ANN)
+    eve = services.create_user(name="eve", password=PASSWORD, actor=COMMAND)
+    services.set_member(tenant=tenant, user=user, role=Role.ADMIN, actor=ANN)
     entry = AuditEntry.objects.filter(action="member.set").latest("id")
     assert (entry.before, entry.after) == ({"role": "viewer"}, {"role": "admin"})
+    member = services.set_member(tenant=tenant, user=eve, role=Role.VIEWER, actor=ANN)
     services.remove_member(member=member, actor=ANN)
-    assert not Membership.objects.exists()
-    assert AuditEntry.objects.filter(action="member.removed", target="ann").exists()
+    assert not Membership.objects.filter(user=eve).exists()
+    assert AuditEntry.objects.filter(action="member.removed", target="eve").exists()
 
 
 def test_set_quota_writes_what_changes_and_why() -> None:

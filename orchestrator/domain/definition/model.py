@@ -29,7 +29,8 @@ class HandlerInfo:
 
     `queue` and `timeout` are the decorator's (None: not given).  `parameters` are the names it
     takes, None when its signature cannot be read; `required` those without a default;
-    `accepts_any` whether it takes `**kwargs`; `batch` whether it takes a list of items.
+    `accepts_any` whether it takes `**kwargs`; `batch` whether it takes a list of items; `constant` the
+    arguments that may not hold expressions.
     """
 
     name: str
@@ -40,6 +41,7 @@ class HandlerInfo:
     accepts_any: bool = False
     batch: bool = False
     kind: HandlerKind = "async"
+    constant: tuple[str, ...] = ()
 
 
 Handlers = Callable[[str], HandlerInfo | None]

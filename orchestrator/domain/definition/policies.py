@@ -11,13 +11,14 @@ from orchestrator.domain.definition.model import (
     CacheSpec,
     Call,
     ConcurrencySpec,
+    HandlerInfo,
     Handlers,
     MapSpec,
     RepeatSpec,
 )
 from orchestrator.domain.definition.reader import Raw, Reader
 from orchestrator.domain.errors import pointer
-from orchestrator.domain.expressions import ExpressionFailed, Template
+from orchestrator.domain.expressions import ExpressionFailed, Template, holds_expression
 from orchestrator.domain.retries import RetryPolicy
 
 MOST = 1_000_000
@@ -138,11 +139,27 @@ def _read_called(
 def read_handler(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> str:
     """The name of a handler, which `handlers` must know."""
     name = reader.text(raw, place, "handler", longest=LONGEST_HANDLER)
-    if name and handlers is not None and handlers(name) is None:
-        reader.note(f"{place}/handler", f"no worker has a handler {name}", "unknown_handler")
+    if name and handlers is not None:
+        info = handlers(name)
+        if info is None:
+            reader.note(f"{place}/handler", f"no worker has a handler {name}", "unknown_handler")
+        else:
+            _check_constants(reader, raw, place, info)
     elif not name and raw.get("handler") == "":
         reader.note(f"{place}/handler", "a handler has a name", "bad_name")
     return name
+
+
+def _check_constants(reader: Reader, raw: Raw, place: str, info: HandlerInfo) -> None:
+    """Arguments that a handler wants as they are written hold no expression."""
+    args = raw.get("args")
+    if not isinstance(args, dict):
+        return
+    for name in info.constant:
+        value = args.get(name)
+        if isinstance(value, str) and holds_expression(value):
+            message = f"{info.name} takes no expression here: give values by its other arguments"
+            reader.note(f"{place}/args/{name}", message, "not_constant")
 
 
 def read_map(reader: Reader, raw: Raw, place: str, handlers: Handlers | None) -> MapSpec | None:
@@ -233,7 +250,7 @@ def read_concurrency(reader: Reader, raw: Raw) -> ConcurrencySpec | None:
     if on_conflict not in _ON_CONFLICT:
         reader.wrong_word(f"{place}/on_conflict", on_conflict, _ON_CONFLICT)
     return ConcurrencySpec(
-        key=reader.template(given.get("key"), f"{place}/key", roots.EVERYWHERE),
+        key=reader.template(given.get("key"), f"{place}/key", roots.KEPT),
         limit=reader.integer(given, place, "limit", 1, least=1, most=MOST),
         on_conflict=cast("Literal['queue', 'cancel_oldest', 'reject']", on_conflict),
     )

@@ -1,6 +1,8 @@
 """Which roots an expression may use, by the place where it stands."""
 
 EVERYWHERE = frozenset({"input", "run", "tenant", "secrets"})
+KEPT = EVERYWHERE - {"secrets"}
+"""Of what is kept as it is, and compared."""
 AFTER_STEPS = EVERYWHERE | {"steps"}
 ITEM = AFTER_STEPS | {"item"}
 UNTIL = EVERYWHERE | {"output"}

@@ -1,6 +1,7 @@
 """`${{ … }}` templates: compiled once at publishing, evaluated safely and within bounds."""
 
 from orchestrator.domain.expressions.faults import BadExpression, ExpressionFailed
+from orchestrator.domain.expressions.scan import holds_expression
 from orchestrator.domain.expressions.template import (
     Template,
     compile_expression,
@@ -15,4 +16,5 @@ __all__ = [
     "compile_expression",
     "compile_template",
     "evaluate_condition",
+    "holds_expression",
 ]

@@ -48,6 +48,11 @@ def split(text: str) -> tuple[str | Source, ...]:
     return tuple(parts)
 
 
+def holds_expression(text: str) -> bool:
+    """Whether there is an expression in `text`; one that has no end counts too."""
+    return OPEN in text.replace(f"${OPEN}", "")
+
+
 def _closing(text: str, start: int) -> int:
     """The place of the `}}` that ends the expression from `start`: outside strings and brackets."""
     expected: list[str] = []

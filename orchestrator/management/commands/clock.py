@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from orchestrator.clock import Clock, duties
+from orchestrator.clock import Clock, lanes
 from orchestrator.conf import conf
 
 
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do the clock's duties until a signal comes."""
-        clock = Clock(duties(conf()))
+        clock = Clock(lanes(conf()))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: clock.stop())
         clock.run()

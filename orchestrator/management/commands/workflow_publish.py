@@ -94,6 +94,8 @@ class Command(BaseCommand):
             for problem in error.problems:
                 self.stderr.write(f"{problem.path or '/'}: {problem.message}")
             sys.exit(1)
+        for warning in made.warnings:
+            self.stderr.write(f"Warning: {warning.path}: {warning.message}")
         what = "would be published" if options["dry_run"] else "published"
         if not made.created:
             what = "unchanged"

@@ -1,5 +1,6 @@
 -- Purpose: since when the foremost ready step of each tenant waits, and whether its tenant has room.
 -- Index:   step_run_ready: one row for each tenant and queue; tenants without ready work cost nothing.
+-- Canary:  the server's own tenant is left out: its runs have a check of their own.
 -- Pools:   steps that name one are left out: a full pool is no fault of the workers.
 -- Guard:   none, a look without locks; at most 1,000 tenants, those with most to do.
 -- Returns: tenant, ready steps, whether it could start one, seconds that the foremost one waits.
@@ -7,7 +8,7 @@ SELECT l.tenant_id, l.ready_count, l.in_use < q.max_connections AND t.suspended_
        coalesce(extract(epoch FROM clock_timestamp() - min(h.ready_at)), 0)::float8
   FROM (SELECT * FROM tenant_load WHERE ready_count > 0 ORDER BY ready_count DESC LIMIT 1000) l
   JOIN quota q ON q.tenant_id = l.tenant_id
-  JOIN tenant t ON t.id = l.tenant_id
+  JOIN tenant t ON t.id = l.tenant_id AND NOT t.is_system
  CROSS JOIN (SELECT 'io' AS queue UNION SELECT 'cpu'
              UNION SELECT unnest(w.queues) FROM worker w WHERE w.state <> 'gone') a
  CROSS JOIN LATERAL (

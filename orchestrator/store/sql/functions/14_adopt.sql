@@ -12,8 +12,9 @@ BEGIN
     END IF;
     FOR v_old IN SELECT DISTINCT m[1] FROM regexp_matches(p_text, chr(1) || '([0-9a-f-]{36})', 'g') AS m LOOP
         v_new := gen_random_uuid();
-        INSERT INTO payload (id, tenant_id, run_id, cache_key, size, data, object_key)
-        SELECT v_new, p.tenant_id, p_run, p_cache_key, p.size, p.data, p.object_key
+        INSERT INTO payload (id, tenant_id, run_id, cache_key, size, data, object_key, body)
+        SELECT v_new, p.tenant_id, p_run, p_cache_key, p.size, p.data, p.object_key,
+               engine_adopt(p.body, p_tenant, p_run, p_cache_key)
           FROM payload p WHERE p.id = v_old::uuid AND p.tenant_id = p_tenant;
         p_text := replace(p_text, chr(1) || v_old, chr(1) || v_new::text);
     END LOOP;

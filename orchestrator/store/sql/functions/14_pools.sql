@@ -129,7 +129,9 @@ END
 $$;
 
 -- Purpose: lock these pools, in the order of their ids.  Guard: after the tenants' mutexes, before the total.
-CREATE OR REPLACE FUNCTION engine_pool_lock(p_pools int[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Rights:  the owner's, here and in engine_pool_give: a tenant's steps give back places of the server's pools.
+CREATE OR REPLACE FUNCTION engine_pool_lock(p_pools int[]) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM 1 FROM pool WHERE id = ANY (p_pools) ORDER BY id FOR NO KEY UPDATE;
 END
@@ -148,7 +150,8 @@ END
 $$;
 
 -- Purpose: give back a place of each of these pools.  Guard: under the tenants' mutexes, before the total.
-CREATE OR REPLACE FUNCTION engine_pool_give(p_pools int[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION engine_pool_give(p_pools int[]) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM engine_pool_lock(p_pools);
     UPDATE pool p SET in_use = greatest(p.in_use - g.n, 0)

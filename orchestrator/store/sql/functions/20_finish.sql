@@ -161,7 +161,7 @@ BEGIN
                'run.' || d.state, d.id, extract(epoch FROM p_now - coalesce(d.started_at, d.created_at)), d.error
           FROM done d
     ), load AS (
-        UPDATE tenant_load l SET seq = l.seq + g.n
+        UPDATE tenant_load l SET seq = l.seq + g.n, active_runs = l.active_runs - g.n
           FROM (SELECT tenant_id, count(*) AS n FROM done GROUP BY tenant_id) g
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid

@@ -117,18 +117,21 @@ DECLARE
     d_versions bigint[];
     d_ordinals int[];
     d_states text[];
+    m_tenants int[];
+    m_runs uuid[];
+    m_ordinals int[];
 BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), judged AS MATERIALIZED (
         SELECT d.tenant_id, d.run_id, d.ordinal, s.tid, c.tid AS call_tid, c.output, c.charged_s AS delay,
                s.control AND s.started_at IS NULL AS asks,
+               -- a map that has begun goes on with what has failed
+               c.charged_s = 0 AND s.maps AS maps,
                CASE WHEN c.state = 'succeeded' AND c.reason = 'continue' THEN 'succeeded'
                     WHEN c.state = 'succeeded' AND c.reason = 'retry' AND s.extra_attempts < 3
                          AND (r.closing IS NULL OR s.rule = 'always')
-                         -- a map that has begun is no single call that could be tried once more
-                         AND NOT EXISTS (SELECT 1 FROM map_state m WHERE m.run_id = d.run_id AND m.ordinal = d.ordinal)
-                    THEN CASE WHEN c.charged_s > 0 THEN 'waiting' ELSE 'ready' END
+                    THEN CASE WHEN c.charged_s > 0 OR s.maps THEN 'waiting' ELSE 'ready' END
                     ELSE 'failed' END AS state
           FROM unnest(p_tenants, p_runs, p_ordinals) AS d (tenant_id, run_id, ordinal)
           CROSS JOIN LATERAL (SELECT o.closing FROM run o WHERE o.id = d.run_id OFFSET 0) r
@@ -137,7 +140,10 @@ BEGIN
                WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.batch = -1
               OFFSET 0) c
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid, o.extra_attempts, o.rule, o.control, o.started_at FROM step_run o
+              SELECT o.ctid AS tid, o.extra_attempts, o.rule, o.control, o.started_at,
+                     o.started_at IS NOT NULL AND EXISTS (
+                         SELECT 1 FROM map_state m WHERE m.run_id = o.run_id AND m.ordinal = o.ordinal) AS maps
+                FROM step_run o
                WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.batch = 0
                  AND coalesce(o.state, '') = 'waiting' AND o.wait_reason = 'compensate'
               OFFSET 0) s
@@ -153,8 +159,8 @@ BEGIN
             handled = j.state = 'succeeded',
             extra_attempts = s.extra_attempts + (j.state IN ('ready', 'waiting'))::int,
             parked = CASE WHEN j.state = 'ready' AND j.asks THEN 'control' END,
-            wait_reason = CASE WHEN j.state = 'waiting' THEN 'retry' END,
-            due_at = CASE WHEN j.state = 'waiting' THEN p_now + j.delay * interval '1 second' END,
+            wait_reason = CASE WHEN j.state = 'waiting' THEN CASE WHEN j.maps THEN 'map' ELSE 'retry' END END,
+            due_at = CASE WHEN j.state = 'waiting' AND NOT j.maps THEN p_now + j.delay * interval '1 second' END,
             charged_s = CASE WHEN j.state = 'waiting' THEN j.delay ELSE 0 END,
             ready_at = CASE WHEN j.state = 'ready' THEN p_now ELSE s.ready_at END,
             rank = CASE WHEN j.state = 'ready' THEN v_us - s.priority * 60000000::bigint ELSE s.rank END,
@@ -162,12 +168,14 @@ BEGIN
             finished_at = CASE WHEN j.state IN ('succeeded', 'failed') THEN p_now END
           FROM judged j
          WHERE s.ctid = j.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.state, s.parked, s.attempts, s.error, s.due_at
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.state, s.parked, s.attempts, s.error, s.due_at, s.wait_reason
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal),
-               p_now, 'step.' || d.state, d.run_id, d.ordinal, 0, d.attempts + (d.state IN ('ready', 'waiting'))::int,
-               CASE WHEN d.state = 'waiting' THEN json_build_object('reason', 'retry', 'until', d.due_at)::text
+               p_now, 'step.' || CASE WHEN d.wait_reason = 'map' THEN 'running' ELSE d.state END,
+               d.run_id, d.ordinal, 0, d.attempts + (d.state IN ('ready', 'waiting'))::int,
+               CASE WHEN d.wait_reason = 'map' THEN NULL
+                    WHEN d.state = 'waiting' THEN json_build_object('reason', 'retry', 'until', d.due_at)::text
                     WHEN d.state <> 'ready' THEN d.error END
           FROM done d
     ), asked AS (
@@ -184,10 +192,19 @@ BEGIN
          CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     )
-    SELECT array_agg(d.tenant_id), array_agg(d.run_id), array_agg(d.version_id), array_agg(d.ordinal), array_agg(d.state)
-      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states
-      FROM done d WHERE d.state IN ('succeeded', 'failed');
+    SELECT array_agg(d.tenant_id) FILTER (WHERE d.finished), array_agg(d.run_id) FILTER (WHERE d.finished),
+           array_agg(d.version_id) FILTER (WHERE d.finished), array_agg(d.ordinal) FILTER (WHERE d.finished),
+           array_agg(d.state) FILTER (WHERE d.finished),
+           array_agg(d.tenant_id) FILTER (WHERE d.wait_reason = 'map'),
+           array_agg(d.run_id) FILTER (WHERE d.wait_reason = 'map'),
+           array_agg(d.ordinal) FILTER (WHERE d.wait_reason = 'map')
+      INTO d_tenants, d_runs, d_versions, d_ordinals, d_states, m_tenants, m_runs, m_ordinals
+      FROM (SELECT o.*, o.state IN ('succeeded', 'failed') AS finished FROM done o) d;
+    IF m_runs IS NOT NULL THEN
+        PERFORM engine_map_again(m_tenants, m_runs, m_ordinals, p_now);
+    END IF;
     IF d_runs IS NOT NULL THEN
+        PERFORM engine_map_drop(d_tenants, d_runs, d_ordinals);
         PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, p_now);
     END IF;
 END

@@ -1,6 +1,24 @@
--- Purpose: hold all runs of a workflow, those to come too, and let them go on.
--- Guard:   takes the tenant's mutex.  Index: run_state_newest, step_run_parked, control_held.
--- The timeouts of its runs stand still meanwhile (`resume_ms`); deadlines do not.
+-- Purpose: hold all runs of a workflow, those to come too, with the runs under them, and let them go on.
+-- Guard:   takes the tenant's mutex.  Index: run_state_newest, run_parent, step_run_parked, control_held.
+-- The timeouts of these runs stand still meanwhile (`resume_ms`); deadlines do not.
+
+-- The open runs of a workflow that have started, and the open runs under them, each once.
+CREATE OR REPLACE FUNCTION engine_runs_under(p_tenant int, p_workflow bigint) RETURNS SETOF uuid LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    RETURN QUERY
+        WITH RECURSIVE under AS (
+            SELECT r.id FROM run r
+             WHERE r.tenant_id = p_tenant AND r.state IN ('running', 'paused') AND r.workflow_id = p_workflow
+            UNION
+            SELECT c.id FROM under u
+             CROSS JOIN LATERAL (
+                 SELECT o.id FROM run o
+                  WHERE o.tenant_id = p_tenant AND o.parent_id = u.id AND o.finished_at IS NULL OFFSET 0) c
+        )
+        SELECT u.id FROM under u;
+END
+$$;
 
 -- Returns: whether it was paused now.
 CREATE OR REPLACE FUNCTION engine_pause_workflow(p_tenant int, p_workflow bigint) RETURNS boolean LANGUAGE plpgsql
@@ -21,8 +39,11 @@ BEGIN
     -- ready steps are parked as claims come across them: there may be very many
     UPDATE run r SET
         resume_ms = (extract(epoch FROM r.expires_at - v_now) * 1000)::bigint, expires_at = r.deadline_at
-     WHERE r.tenant_id = p_tenant AND r.state = 'running' AND r.workflow_id = p_workflow
-       AND r.closing IS NULL AND r.resume_ms IS NULL;
+      FROM engine_runs_under(p_tenant, p_workflow) AS d (run_id)
+      CROSS JOIN LATERAL (
+          SELECT o.ctid AS tid FROM run o
+           WHERE o.id = d.run_id AND o.state = 'running' AND o.closing IS NULL AND o.resume_ms IS NULL OFFSET 0) o
+     WHERE r.ctid = o.tid;
     RETURN true;
 END
 $$;
@@ -47,14 +68,19 @@ BEGIN
     UPDATE tenant_load l SET paused_count = l.paused_count - 1 WHERE l.tenant_id = p_tenant;
     UPDATE run r SET
         expires_at = least(r.deadline_at, v_now + r.resume_ms * interval '1 millisecond'), resume_ms = NULL
-     WHERE r.tenant_id = p_tenant AND r.state = 'running' AND r.workflow_id = p_workflow AND r.resume_ms IS NOT NULL;
+      FROM engine_runs_under(p_tenant, p_workflow) AS d (run_id)
+      CROSS JOIN LATERAL (
+          -- another workflow above may be paused still
+          SELECT o.ctid AS tid FROM run o
+           WHERE o.id = d.run_id AND o.state = 'running' AND o.resume_ms IS NOT NULL
+             AND NOT engine_workflow_paused(o.id) OFFSET 0) o
+     WHERE r.ctid = o.tid;
 
     SELECT array_agg(d.run_id) INTO v_runs FROM (
         SELECT s.run_id FROM step_run s
          WHERE s.tenant_id = p_tenant AND s.state = 'ready' AND s.parked IS NOT NULL AND s.parked = 'paused'
         UNION SELECT c.run_id FROM control c WHERE c.tenant_id = p_tenant AND c.held) d
-      CROSS JOIN LATERAL (
-          SELECT 1 FROM run o WHERE o.id = d.run_id AND o.workflow_id = p_workflow AND o.state <> 'paused' OFFSET 0) r;
+     WHERE engine_paused(d.run_id) IS FALSE;
     IF v_runs IS NOT NULL THEN
         wake := engine_hint(p_tenant, engine_free(array_fill(p_tenant, ARRAY[cardinality(v_runs)]), v_runs), v_now);
     END IF;

@@ -1,6 +1,6 @@
 -- Purpose: runs that were held (for their time, or for a place among runs of their key) begin: their
---          first steps become ready.
--- Guard:   under the tenants' mutexes; only steps that are blocked and wait for no other.
+--          first steps become ready; of one that runs again also those whose parents had ended before.
+-- Guard:   under the tenants' mutexes; only steps that are blocked.
 -- Returns: the queues to wake.
 CREATE OR REPLACE FUNCTION engine_start(p_tenants int[], p_runs uuid[], p_now timestamptz)
 RETURNS text[] LANGUAGE plpgsql
@@ -8,6 +8,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_us bigint := engine_micros(p_now);
     v_wake text[];
+    v_again record;
 BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -44,6 +45,19 @@ BEGIN
          WHERE l.ctid = o.tid
     )
     SELECT coalesce(array_agg(DISTINCT m.queue), '{}') INTO v_wake FROM moved m;
+    FOR v_again IN
+        SELECT d.tenant_id, d.run_id, r.version_id, s.ordinals
+          FROM unnest(p_tenants, p_runs) AS d (tenant_id, run_id)
+          CROSS JOIN LATERAL (
+              SELECT array_agg(o.ordinal) AS ordinals FROM step_run o
+               WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.batch = 0
+                 AND coalesce(o.state, '') = 'blocked' AND o.parents_left < o.parents_total) s
+          CROSS JOIN LATERAL (SELECT o.version_id FROM run o WHERE o.id = d.run_id OFFSET 0) r
+         WHERE s.ordinals IS NOT NULL
+    LOOP
+        v_wake := v_wake || engine_reset(
+            v_again.tenant_id, v_again.run_id, v_again.version_id, '{}', v_again.ordinals, NULL, p_now);
+    END LOOP;
     RETURN v_wake;
 END
 $$;

@@ -320,3 +320,49 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Purpose: the queues of a run's undos that are ready.
+CREATE OR REPLACE FUNCTION engine_undo_queues(p_tenant int, p_run uuid) RETURNS text[] LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(array_agg(DISTINCT s.queue), '{}') FROM step_run s
+             WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = -2 AND coalesce(s.state, '') = 'ready');
+END
+$$;
+
+-- Purpose: give up an undo by hand: one that has its turn and does not run, because it waits for its next
+--          attempt, or nobody has its handler.  The undos before it go on; the run's undo has failed.
+-- Guard:   under the tenant's mutex.  Returns: whether there was one.
+CREATE OR REPLACE FUNCTION engine_skip_undo(p_tenant int, p_run uuid, p_ordinal int, p_actor text, p_now timestamptz)
+RETURNS boolean LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_done boolean;
+BEGIN
+    WITH given AS (
+        UPDATE step_run s SET
+            state = 'cancelled', reason = 'manual', parked = NULL, due_at = NULL, wait_reason = NULL, suspect = false,
+            finished_at = p_now, error = '{"code":"cancelled","message":"It was skipped by hand.","type":null}'
+          FROM (SELECT o.ctid AS tid, o.state = 'ready' AND o.parked IS NULL AS claimable FROM step_run o
+                 WHERE o.tenant_id = p_tenant AND o.run_id = p_run AND o.ordinal = p_ordinal AND o.batch = -2
+                   AND (o.state = 'ready' OR o.state = 'waiting' AND o.wait_reason IN ('retry', 'snooze'))
+                   AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.run_id = p_run AND h.ordinal = p_ordinal AND h.batch = -2)) o
+         WHERE s.ctid = o.tid
+        RETURNING s.error, o.claimable
+    ), told AS (
+        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, actor, data)
+        SELECT p_tenant, l.seq + 1, p_now, 'step.cancelled', p_run, p_ordinal, -2, p_actor, g.error
+          FROM given g CROSS JOIN (SELECT o.seq FROM tenant_load o WHERE o.tenant_id = p_tenant) l
+    ), load AS (
+        UPDATE tenant_load l SET
+            seq = l.seq + (SELECT count(*) FROM given),
+            ready_count = l.ready_count - (SELECT count(*) FROM given g WHERE g.claimable)
+         WHERE l.tenant_id = p_tenant
+    )
+    SELECT count(*) > 0 INTO v_done FROM given;
+    IF v_done THEN
+        PERFORM engine_undone(ARRAY[p_tenant], ARRAY[p_run], ARRAY[p_ordinal], p_now);
+    END IF;
+    RETURN v_done;
+END
+$$;

@@ -47,6 +47,7 @@ END
 $$;
 
 -- Purpose: `cancel_oldest`: of the runs that share a key with these, close all but the newest `limit`.
+--          These count as the newest: one of them may have been made long ago, and is retried now.
 -- Guard:   under the tenant's mutex; the places of the closed are given on when they have ended.
 CREATE OR REPLACE FUNCTION engine_make_room(p_tenant int, p_runs uuid[], p_actor text, p_now timestamptz)
 RETURNS void LANGUAGE plpgsql
@@ -67,7 +68,7 @@ BEGIN
           SELECT r.id FROM run r
            WHERE r.tenant_id = p_tenant AND r.workflow_id = k.workflow_id AND r.concurrency_key = k.concurrency_key
              AND r.finished_at IS NULL AND r.closing IS NULL AND coalesce(r.held, '') <> 'start_at'
-           ORDER BY r.created_at DESC, r.id DESC OFFSET k.most) o;
+           ORDER BY r.id = ANY (p_runs) DESC, r.created_at DESC, r.id DESC OFFSET k.most) o;
     IF v_close IS NOT NULL THEN
         PERFORM engine_close(array_fill(p_tenant, ARRAY[cardinality(v_close)]), v_close, 'cancel', p_actor, p_now);
     END IF;

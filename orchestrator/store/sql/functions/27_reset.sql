@@ -109,10 +109,12 @@ BEGIN
 END
 $$;
 
--- p_reset: steps to run anew; p_changed: steps whose end is another one now.  Both may be empty.
+-- p_reset: steps to run anew; p_changed: steps whose end is another one now, or which were held and are
+-- to be decided.  Both may be empty.  p_held: the run waits for a place, so that nothing becomes ready.
 -- Returns: the queues with new work.
 CREATE OR REPLACE FUNCTION engine_reset(
-    p_tenant int, p_run uuid, p_version bigint, p_reset int[], p_changed int[], p_actor text, p_now timestamptz
+    p_tenant int, p_run uuid, p_version bigint, p_reset int[], p_changed int[], p_actor text, p_now timestamptz,
+    p_held boolean DEFAULT false
 ) RETURNS text[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -126,7 +128,7 @@ BEGIN
         SELECT l.seq FROM tenant_load l WHERE l.tenant_id = p_tenant
     ), child AS (
         -- what runs anew, and what waits for it or for what ended otherwise
-        SELECT x AS ordinal FROM unnest(p_reset) AS x
+        SELECT x AS ordinal FROM unnest(p_reset || p_changed) AS x
         UNION
         SELECT c.ordinal FROM (SELECT unnest(p_reset || p_changed) AS ordinal) d
          CROSS JOIN LATERAL (
@@ -134,7 +136,8 @@ BEGIN
               WHERE o.version_id = p_version AND o.ordinal = d.ordinal OFFSET 0) v
          CROSS JOIN LATERAL unnest(v.children) AS c (ordinal)
     ), judged AS MATERIALIZED (
-        SELECT s.tid, p.*, engine_verdict(s.rule, s.parents_total, p.l, p.ok, p.failed, p.skipped) AS verdict
+        SELECT s.tid, p.*, CASE WHEN p_held THEN 'wait'
+                    ELSE engine_verdict(s.rule, s.parents_total, p.l, p.ok, p.failed, p.skipped) END AS verdict
           FROM child c
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid, o.rule, o.parents_total FROM step_run o

@@ -2,40 +2,75 @@
 -- Guard:   each takes the tenant's mutex, so that two of them, or one and a step's end, come one after
 --          the other; what the state does not allow is refused, and nothing is changed.
 -- Returns: `refused`, null when it was done, else why not: 'run <state>', 'step <state>',
---          'closing' (it is being undone, too), 'dropped' (its outputs are gone), or 'busy <ordinal>'
---          (code or a part of that step still runs); the queues to wake.
+--          'closing' (it is being undone, too), 'dropped' (its outputs are gone), 'concurrency <limit>'
+--          (no place is free, and its workflow says reject), or 'busy <ordinal>' (code or a part of that
+--          step still runs), 'undo' (of a run that is being undone, the step's undo is not to be skipped);
+--          the queues to wake.
+-- A run with a concurrency key takes a place again, or waits for one, by the rules of a new run.
 
 -- A run that has ended runs again, with a timeout that begins anew; a deadline that has passed counts
 -- no more.  What had been cancelled is for the caller to reset: a run cannot end without it.
-CREATE OR REPLACE FUNCTION engine_reopen(p_tenant int, p_run uuid, p_actor text, p_now timestamptz)
+-- p_held: it waits for a place first, as a new run that is to start now.
+CREATE OR REPLACE FUNCTION engine_reopen(p_tenant int, p_run uuid, p_held boolean, p_actor text, p_now timestamptz)
 RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     WITH again AS (
         UPDATE run r SET
-            state = 'running', finished_at = NULL, closing = NULL, closing_at = NULL, output = NULL, error = NULL,
-            started_at = coalesce(r.started_at, p_now),
+            state = CASE WHEN p_held THEN 'queued' ELSE 'running' END,
+            held = CASE WHEN p_held THEN 'concurrency' END,
+            finished_at = NULL, closing = NULL, closing_at = NULL, output = NULL, error = NULL,
+            started_at = CASE WHEN NOT p_held THEN coalesce(r.started_at, p_now) END,
+            start_at = CASE WHEN p_held THEN p_now ELSE r.start_at END,
             undo_state = NULL, undo_open = 0, undo_error = NULL, undo_finished_at = NULL,
             deadline_at = o.deadline_at,
-            expires_at = CASE WHEN o.waits THEN o.deadline_at
+            expires_at = CASE WHEN o.waits OR p_held THEN o.deadline_at
                               ELSE least(o.deadline_at, p_now + r.timeout_ms * interval '1 millisecond') END,
-            resume_ms = CASE WHEN o.waits THEN r.timeout_ms END
+            resume_ms = CASE WHEN o.waits AND NOT p_held THEN r.timeout_ms END
           FROM (SELECT q.ctid AS tid, CASE WHEN q.deadline_at > p_now THEN q.deadline_at END AS deadline_at,
-                       (SELECT w.paused_at IS NOT NULL FROM workflow w WHERE w.id = q.workflow_id) AS waits
+                       engine_workflow_paused(q.id) AS waits
                   FROM run q WHERE q.id = p_run AND (q.tenant_id = p_tenant) IS TRUE) o
          WHERE r.ctid = o.tid
-        RETURNING r.id
+        RETURNING r.id, r.state
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, actor, data)
-        SELECT p_tenant, l.seq + 1, p_now, 'run.running', a.id, p_actor, '{"retried":true}'
+        SELECT p_tenant, l.seq + 1, p_now, 'run.' || a.state, a.id, p_actor, '{"retried":true}'
           FROM again a CROSS JOIN (SELECT o.seq FROM tenant_load o WHERE o.tenant_id = p_tenant) l
     )
-    UPDATE tenant_load l SET seq = l.seq + (SELECT count(*) FROM again) WHERE l.tenant_id = p_tenant;
+    UPDATE tenant_load l SET seq = l.seq + a.n, active_runs = l.active_runs + a.n
+      FROM (SELECT count(*) AS n FROM again) a WHERE l.tenant_id = p_tenant;
     -- what was undone may be undone again, after its next failure
     DELETE FROM step_run s WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = -2;
     -- whether a child under one_failed answers is seen at the run's end again
     UPDATE step_run s SET handled = false
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = 0 AND coalesce(s.state, '') = 'failed' AND s.handled;
+END
+$$;
+
+-- Whether the run has to wait for a place before it runs again.
+-- Returns: refused, where it may not even wait.
+CREATE OR REPLACE FUNCTION engine_readmit(
+    p_tenant int, p_version bigint, p_key text, p_now timestamptz, OUT held boolean, OUT refused text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_held text := (engine_admit(p_tenant, ARRAY[1], ARRAY[p_version], ARRAY[NULL]::timestamptz[], ARRAY[p_key], p_now))[1];
+BEGIN
+    held := v_held IS NOT NULL;
+    IF v_held = 'reject' THEN
+        refused := 'concurrency ' || (SELECT v.concurrency_limit FROM workflow_version v WHERE v.id = p_version);
+    END IF;
+END
+$$;
+
+-- A reopened run that waits for a place: under `cancel_oldest` others make room for it.
+-- Returns: the queues to wake, should it have its place at once.
+CREATE OR REPLACE FUNCTION engine_make_place(p_tenant int, p_run uuid, p_actor text, p_now timestamptz)
+RETURNS text[] LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    PERFORM engine_make_room(p_tenant, ARRAY[p_run], p_actor, p_now);
+    RETURN (SELECT coalesce(array_agg(DISTINCT s.queue), '{}') FROM step_run s
+             WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND coalesce(s.state, '') = 'ready');
 END
 $$;
 
@@ -74,11 +109,12 @@ DECLARE
     v_seeds int[];
     v_reset int[];
     v_busy int;
+    v_held boolean;
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.undo_state, r.outputs_dropped_at INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.undo_state, r.outputs_dropped_at, r.concurrency_key INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     IF v_run.finished_at IS NULL OR v_run.state = 'succeeded' AND p_from IS NULL THEN
         refused := 'run ' || v_run.state;
@@ -99,8 +135,15 @@ BEGIN
         refused := 'busy ' || v_busy;
         RETURN;
     END IF;
-    PERFORM engine_reopen(p_tenant, p_run, p_actor, v_now);
-    wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, '{}', p_actor, v_now);
+    SELECT a.held, a.refused INTO v_held, refused FROM engine_readmit(p_tenant, v_run.version_id, v_run.concurrency_key, v_now) a;
+    IF refused IS NOT NULL THEN
+        RETURN;
+    END IF;
+    PERFORM engine_reopen(p_tenant, p_run, v_held, p_actor, v_now);
+    wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, '{}', p_actor, v_now, v_held);
+    IF v_held THEN
+        wake := engine_make_place(p_tenant, p_run, p_actor, v_now);
+    END IF;
     wake := engine_hint(p_tenant, wake, v_now);
 END
 $$;
@@ -155,7 +198,8 @@ $$;
 
 -- End a step by hand: p_state is succeeded (with p_output) or skipped.  A step that has not started
 -- ends as if it had run; one that failed has ended otherwise now, so that what was skipped for it is
--- decided again, and its run, where it has failed, runs again.
+-- decided again, and its run, where it has failed, runs again.  In a run that is being undone it is the
+-- step's undo that is skipped.
 CREATE OR REPLACE FUNCTION engine_settle_step(
     p_tenant int, p_run uuid, p_ordinal int, p_state text, p_output text, p_actor text,
     OUT refused text, OUT wake text[]
@@ -167,15 +211,23 @@ DECLARE
     v_step record;
     v_reset int[] := '{}';
     v_busy int;
+    v_held boolean := false;
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state, r.concurrency_key INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     SELECT s.state INTO v_step FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch = 0;
-    IF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL OR v_run.undo_state = 'running' THEN
+    IF v_run.undo_state = 'running' AND p_state = 'skipped' THEN
+        -- what is to be skipped is the step's undo; a run whose undo nobody can run would else not end
+        IF NOT engine_skip_undo(p_tenant, p_run, p_ordinal, p_actor, v_now) THEN
+            refused := 'undo';
+        END IF;
+        wake := engine_hint(p_tenant, engine_undo_queues(p_tenant, p_run), v_now);
+        RETURN;
+    ELSIF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL OR v_run.undo_state = 'running' THEN
         refused := 'closing';
     ELSIF v_run.finished_at IS NOT NULL AND (v_run.state <> 'failed' OR v_run.undo_state IS NOT NULL) THEN
         -- what was undone cannot be built upon: the run is retried
@@ -202,11 +254,18 @@ BEGIN
         END IF;
     END IF;
     IF v_run.finished_at IS NOT NULL THEN
-        PERFORM engine_reopen(p_tenant, p_run, p_actor, v_now);
+        SELECT a.held, a.refused INTO v_held, refused FROM engine_readmit(p_tenant, v_run.version_id, v_run.concurrency_key, v_now) a;
+        IF refused IS NOT NULL THEN
+            RETURN;
+        END IF;
+        PERFORM engine_reopen(p_tenant, p_run, v_held, p_actor, v_now);
     END IF;
     PERFORM engine_settle(p_tenant, p_run, p_ordinal, p_state, p_output, p_actor, v_now);
     IF v_step.state = 'failed' THEN
-        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, ARRAY[p_ordinal], p_actor, v_now);
+        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, ARRAY[p_ordinal], p_actor, v_now, v_held);
+        IF v_held THEN
+            wake := engine_make_place(p_tenant, p_run, p_actor, v_now);
+        END IF;
         wake := engine_hint(p_tenant, wake, v_now);
     ELSE
         PERFORM engine_propagate(ARRAY[p_tenant], ARRAY[p_run], ARRAY[v_run.version_id], ARRAY[p_ordinal],

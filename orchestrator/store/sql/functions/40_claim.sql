@@ -7,7 +7,8 @@
 --          lost in a crash was never there.
 -- Fairness: start-time fair queuing on worker-seconds.  A tenant's start tag is the later of its
 --          vtime and the server's clock; each step is charged its handler's mean cost over the
---          tenant's weight; steps go out in the order of their virtual finish.
+--          tenant's weight; steps go out in the order of their virtual finish.  The clock does not
+--          pass a tenant that was skipped only because its row was locked: it keeps its lag.
 -- Source:  Goyal, Vin, Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
 CREATE OR REPLACE FUNCTION engine_claim(
     p_worker int, p_queues text[], p_handlers int[], p_costs double precision[],
@@ -15,13 +16,14 @@ CREATE OR REPLACE FUNCTION engine_claim(
 ) RETURNS TABLE (
     kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
     attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
-    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int
+    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int, trace text
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz;
     v_clock double precision;
+    v_passed double precision;
     v_limit int;
     v_room bigint;
     v_candidates int[];
@@ -88,6 +90,11 @@ BEGIN
         SELECT array_agg(k.tenant_id) INTO v_locked FROM (
             SELECT l.tenant_id FROM tenant_load l WHERE l.tenant_id = v_candidates[1] FOR NO KEY UPDATE) k;
     END IF;
+    IF cardinality(v_locked) < cardinality(v_candidates) THEN
+        SELECT min(l.vtime) INTO v_passed FROM tenant_load l JOIN quota q ON q.tenant_id = l.tenant_id
+         WHERE l.tenant_id = ANY (v_candidates) AND l.tenant_id <> ALL (v_locked)
+           AND l.ready_count > 0 AND l.in_use < q.max_connections;
+    END IF;
     v_now := clock_timestamp();
 
     UPDATE tenant_load l SET hint_queues = '{}', hinted_at = NULL
@@ -113,10 +120,10 @@ BEGIN
         )
         SELECT t.kind, t.tenant_id, t.run_id, t.ordinal, t.batch, r.version_id, t.epoch,
                0, 0::smallint, false, NULL::text, r.closing, r.labels::text,
-               r.input, n.refs, n.states, n.outputs, false, 0
+               r.input, n.refs, n.states, n.outputs, false, 0, r.trace
           FROM taken t
           CROSS JOIN LATERAL (
-              SELECT o.version_id, o.closing, o.labels, o.input FROM run o WHERE o.id = t.run_id OFFSET 0) r
+              SELECT o.version_id, o.closing, o.labels, o.input, o.trace FROM run o WHERE o.id = t.run_id OFFSET 0) r
           CROSS JOIN LATERAL (
               SELECT o.output_needs FROM workflow_version o WHERE o.id = r.version_id OFFSET 0) w
           LEFT JOIN LATERAL (
@@ -272,7 +279,7 @@ BEGIN
     c_pools := c_pools[1:v_limit];
     v_now := clock_timestamp();
     UPDATE server_load t SET amount = t.amount + v_limit,
-           vclock = greatest(t.vclock, (SELECT max(x) FROM unnest(c_starts) AS x))
+           vclock = greatest(t.vclock, least(v_passed, (SELECT max(x) FROM unnest(c_starts) AS x)))
      WHERE t.slot = -1;
 
     IF v_open IS NOT NULL THEN
@@ -299,7 +306,7 @@ BEGIN
         -- each run once: its row has as many versions as steps of it ended of late
         SELECT r.* FROM (SELECT DISTINCT m.run_id FROM mine m) d
          CROSS JOIN LATERAL (
-             SELECT o.id, o.ctid AS tid, o.state, o.closing, o.labels::text AS labels, o.input
+             SELECT o.id, o.ctid AS tid, o.state, o.closing, o.labels::text AS labels, o.input, o.trace
                FROM run o WHERE o.id = d.run_id OFFSET 0) r
     ), begun AS (
         UPDATE run r SET state = 'running', started_at = v_now,
@@ -309,18 +316,22 @@ BEGIN
     ), said AS (
         SELECT b.tenant_id, 'run.running' AS type, b.id AS run_id, NULL::int AS ordinal, NULL::int AS batch,
                NULL::int AS attempt, NULL::int AS worker_id, extract(epoch FROM v_now - b.created_at) AS value_s,
-               0 AS place, NULL::bigint AS rank
+               0 AS place, NULL::bigint AS rank, NULL::text AS data
           FROM begun b
         UNION ALL
         SELECT m.tenant_id, 'step.running', m.run_id, m.ordinal, m.batch, m.attempts + 1, p_worker,
-               extract(epoch FROM v_now - m.ready_at), 1, m.rank
+               extract(epoch FROM v_now - m.ready_at), 1, m.rank,
+               -- of a traced run the attempt's span (domain/traces.py); looked for only where there is such a run
+               CASE WHEN (SELECT bool_or(x.trace IS NOT NULL) FROM of x) THEN
+                    (SELECT json_build_object('span', left(md5(concat_ws(':', m.run_id, m.ordinal, m.batch, m.epoch)), 16))::text
+                       FROM of x WHERE x.id = m.run_id AND x.trace IS NOT NULL) END
           FROM mine m
     ), told AS (
-        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, worker_id, value_s)
+        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, worker_id, value_s, data)
         SELECT e.tenant_id,
                (SELECT b.seq FROM base b WHERE b.tenant_id = e.tenant_id)
                + row_number() OVER (PARTITION BY e.tenant_id ORDER BY e.place, e.rank, e.run_id, e.ordinal),
-               v_now, e.type, e.run_id, e.ordinal, e.batch, e.attempt, e.worker_id, e.value_s
+               v_now, e.type, e.run_id, e.ordinal, e.batch, e.attempt, e.worker_id, e.value_s, e.data
           FROM said e
     ), load AS (
         UPDATE tenant_load l SET
@@ -332,7 +343,7 @@ BEGIN
           CROSS JOIN LATERAL (SELECT o.ctid AS tid FROM tenant_load o WHERE o.tenant_id = g.tenant_id OFFSET 0) o
          WHERE l.ctid = o.tid
     ), laden AS (
-        SELECT m.*, r.closing, r.labels, CASE WHEN v.needs_input OR k.needs IS NOT NULL THEN r.input END AS input,
+        SELECT m.*, r.closing, r.labels, r.trace, CASE WHEN v.needs_input OR k.needs IS NOT NULL THEN r.input END AS input,
                n.refs, n.states, n.outputs,
                sum(coalesce(CASE WHEN v.needs_input OR k.needs IS NOT NULL THEN octet_length(r.input) END, 0) + coalesce(n.bytes, 0))
                    OVER (ORDER BY m.rank, m.run_id, m.ordinal, m.batch) AS bytes
@@ -365,7 +376,7 @@ BEGIN
            CASE WHEN d.bytes <= p_bytes THEN d.refs END,
            CASE WHEN d.bytes <= p_bytes THEN d.states END,
            CASE WHEN d.bytes <= p_bytes THEN d.outputs END,
-           d.bytes > p_bytes, d.repeats
+           d.bytes > p_bytes, d.repeats, d.trace
       FROM laden d;
 END
 $$;
@@ -375,10 +386,10 @@ $$;
 CREATE OR REPLACE FUNCTION engine_claim_later(p_queues text[], p_handlers int[]) RETURNS TABLE (
     kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
     attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
-    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int
+    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int, trace text
 ) LANGUAGE sql STABLE AS $$
     SELECT 'later', 0, '00000000-0000-0000-0000-000000000000'::uuid, 0, 0, 0::bigint, w.ms,
-           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false, 0
+           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false, 0, NULL::text
       FROM engine_pool_later(p_queues, p_handlers) AS w (ms)
      WHERE w.ms IS NOT NULL
 $$;

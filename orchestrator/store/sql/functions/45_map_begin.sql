@@ -19,7 +19,7 @@ BEGIN
     ON CONFLICT (run_id, ordinal) DO UPDATE SET
            total = excluded.total, source = excluded.source, max_bytes = excluded.max_bytes,
            done = 0, failed = 0, started = 0, in_flight = 0, cursor = NULL, closing = NULL, error = NULL,
-           errors = NULL, finished_at = NULL,
+           errors = NULL, finished_at = NULL, again = 0, again_after = 0,
            epoch = greatest(map_state.epoch, (SELECT max(o.epoch) FROM step_run o
                               WHERE o.tenant_id = excluded.tenant_id AND o.run_id = excluded.run_id
                                 AND o.ordinal = excluded.ordinal AND o.batch <> 0));

@@ -1,5 +1,5 @@
--- Purpose: of maps that close, cancel the rows that have not started, and drop the items of the rest;
---          what runs is told by its worker.
+-- Purpose: of maps that close, cancel the rows that have not started, and drop the items of the rest,
+--          unless a compensation may yet have them tried; what runs is told by its worker.
 -- Guard:   under the tenants' mutexes.
 CREATE OR REPLACE FUNCTION engine_map_cancel(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_now timestamptz
@@ -8,8 +8,13 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 BEGIN
     DELETE FROM map_pack p USING unnest(p_runs, p_ordinals) AS d (run_id, ordinal)
      CROSS JOIN LATERAL (
+         SELECT o.version_id, o.closing FROM map_state o WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal OFFSET 0) m
+     CROSS JOIN LATERAL (
          SELECT o.ctid AS tid FROM map_pack o WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal OFFSET 0) o
-     WHERE p.ctid = o.tid;
+     WHERE p.ctid = o.tid
+       AND NOT (m.closing = 'failed' AND EXISTS (
+                SELECT 1 FROM version_call c
+                 WHERE c.version_id = m.version_id AND c.ordinal = d.ordinal AND c.batch = -1));
 
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -21,7 +26,7 @@ BEGIN
                 AND (o.batch > 0 OR o.batch = -3) AND coalesce(o.state, '') IN ('ready', 'waiting') OFFSET 0) s
     ), done AS (
         UPDATE step_run s SET state = 'cancelled', parked = NULL, finished_at = p_now, due_at = NULL,
-                              wait_reason = NULL, args = NULL
+                              wait_reason = NULL
           FROM target t
          WHERE s.ctid = t.tid
         RETURNING s.tenant_id, s.run_id, s.ordinal, s.batch, t.claimable

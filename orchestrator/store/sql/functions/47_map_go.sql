@@ -14,6 +14,7 @@ DECLARE
     f_runs uuid[];
     f_ordinals int[];
     f_rooms int[];
+    v_again boolean;
     e_tenants int[];
     e_runs uuid[];
     e_ordinals int[];
@@ -24,8 +25,9 @@ BEGIN
            array_agg(m.tenant_id) FILTER (WHERE m.closing IS NULL),
            array_agg(m.run_id) FILTER (WHERE m.closing IS NULL),
            array_agg(m.ordinal) FILTER (WHERE m.closing IS NULL),
-           array_agg(greatest(0, least(m.max_in_flight - m.in_flight, m.whole - m.started))) FILTER (WHERE m.closing IS NULL)
-      INTO k_tenants, k_runs, k_ordinals, f_tenants, f_runs, f_ordinals, f_rooms
+           array_agg(greatest(0, least(m.max_in_flight - m.in_flight, m.again + m.whole - m.started))) FILTER (WHERE m.closing IS NULL),
+           bool_or(m.again > 0)
+      INTO k_tenants, k_runs, k_ordinals, f_tenants, f_runs, f_ordinals, f_rooms, v_again
       FROM (SELECT DISTINCT * FROM unnest(p_tenants, p_runs, p_ordinals) AS d (tenant_id, run_id, ordinal)) d
      CROSS JOIN LATERAL (
          SELECT o.*, CASE WHEN coalesce(o.source, 'done') = 'done' THEN (o.total + o.batch_size - 1) / o.batch_size
@@ -38,6 +40,9 @@ BEGIN
         PERFORM engine_map_cancel(k_tenants, k_runs, k_ordinals, p_now);
     END IF;
     IF f_runs IS NOT NULL THEN
+        IF v_again THEN
+            f_rooms := engine_map_redo(f_tenants, f_runs, f_ordinals, f_rooms, p_now);
+        END IF;
         PERFORM engine_map_fill(f_tenants, f_runs, f_ordinals, f_rooms, p_now);
     END IF;
 
@@ -47,7 +52,7 @@ BEGIN
          SELECT o.tenant_id, o.run_id, o.ordinal FROM map_state o
           WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal AND (o.tenant_id = d.tenant_id) IS TRUE
             AND o.finished_at IS NULL AND o.in_flight = 0 AND coalesce(o.source, 'done') = 'done'
-            AND (o.closing IS NOT NULL OR o.started::bigint * o.batch_size >= o.total) OFFSET 0) m;
+            AND (o.closing IS NOT NULL OR o.again = 0 AND o.started::bigint * o.batch_size >= o.total) OFFSET 0) m;
     IF e_runs IS NOT NULL THEN
         PERFORM engine_map_end(e_tenants, e_runs, e_ordinals, p_now);
     END IF;

@@ -11,6 +11,16 @@ DECLARE
     k_runs uuid[];
     k_ordinals int[];
 BEGIN
+    -- of those too that failed and wait for their compensation
+    DELETE FROM map_pack p USING unnest(p_tenants, p_runs) AS d (tenant_id, run_id)
+     CROSS JOIN LATERAL (
+         SELECT o.ctid AS tid, o.ordinal FROM map_pack o WHERE o.run_id = d.run_id OFFSET 0) o
+     CROSS JOIN LATERAL (
+         SELECT 1 FROM step_run x
+          WHERE x.tenant_id = d.tenant_id AND x.run_id = d.run_id AND x.ordinal = o.ordinal AND x.batch = 0
+            AND (p_always OR x.rule <> 'always') OFFSET 0) s
+     WHERE p.ctid = o.tid;
+
     WITH cut AS (
         UPDATE map_state m SET
             closing = coalesce(m.closing, 'cancel'),
@@ -36,11 +46,6 @@ BEGIN
     IF k_runs IS NULL THEN
         RETURN;
     END IF;
-    DELETE FROM map_pack p USING unnest(k_runs, k_ordinals) AS d (run_id, ordinal)
-     CROSS JOIN LATERAL (
-         SELECT o.ctid AS tid FROM map_pack o WHERE o.run_id = d.run_id AND o.ordinal = d.ordinal OFFSET 0) o
-     WHERE p.ctid = o.tid;
-
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), over AS (

@@ -4,19 +4,22 @@
 -- Input:   parallel arrays, one entry per attempt.  outcome: succeeded, failed, skipped, cancelled,
 --          waiting (a retry or snooze in `delay` seconds), ready (given back), lost (its process
 --          died; `error` and `output`, the fallback, are for the third time).  `counts`: whether the
---          attempt counts.  `held`: the code still runs and keeps its connection.
+--          attempt counts.  `held`: the code still runs and keeps its connection.  `lags`: seconds since
+--          the code ended, null where nobody knows.
 -- Returns: the indexes (from 1) of refused entries; queues to wake as (0, queue).
 CREATE OR REPLACE FUNCTION engine_complete(
     p_worker int, p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],
     p_outcomes text[], p_outputs text[], p_errors text[], p_reasons text[], p_args text[],
     p_delays double precision[], p_seconds double precision[], p_counts boolean[], p_held boolean[],
-    p_handled boolean[]
+    p_handled boolean[], p_lags double precision[]
 ) RETURNS TABLE (refused int, wake text) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     v_us bigint;
+    v_came timestamptz := clock_timestamp();
     v_now timestamptz;
+    v_waited double precision;
     v_taken int[];
     v_limited boolean;
     v_back bigint;
@@ -40,14 +43,15 @@ BEGIN
     PERFORM engine_lock(p_tenants);
     v_now := clock_timestamp();
     v_us := engine_micros(v_now);
+    v_waited := extract(epoch FROM v_now - v_came);
 
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), given AS (
         SELECT * FROM unnest(p_tenants, p_runs, p_ordinals, p_batches, p_epochs, p_outcomes, p_outputs, p_errors,
-                             p_reasons, p_args, p_delays, p_seconds, p_counts, p_held, p_handled) WITH ORDINALITY
+                             p_reasons, p_args, p_delays, p_seconds, p_counts, p_held, p_handled, p_lags) WITH ORDINALITY
                AS g (tenant_id, run_id, ordinal, batch, epoch, outcome, output, error, reason, args, delay, seconds,
-                     counts, held, handled, idx)
+                     counts, held, handled, lag, idx)
     ), of AS MATERIALIZED (
         -- each run once: its row has as many versions as steps of it ended of late
         SELECT r.* FROM (SELECT DISTINCT g.run_id FROM given g) d
@@ -81,6 +85,8 @@ BEGIN
             error = CASE WHEN j.state IN ('waiting', 'ready') AND (j.lost OR j.error IS NULL) THEN s.error ELSE j.error END,
             -- a map's rows keep theirs for as long as they are to run: nothing else has the items
             args = CASE WHEN j.state = 'waiting' OR j.state = 'ready' AND (s.batch > 0 OR s.batch = -3)
+                             -- and failed ones for a compensation that may have them tried again
+                             OR s.batch > 0 AND (j.state IN ('failed', 'cancelled') OR j.args IS NOT NULL)
                         THEN coalesce(j.args, s.args) END,
             -- of a compensation that ended well: what it answered
             reason = CASE WHEN j.state = 'skipped' OR s.batch = -1 AND j.state = 'succeeded' THEN j.reason END,
@@ -98,17 +104,20 @@ BEGIN
          WHERE s.ctid = j.tid
         RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.batch, s.state, s.attempts, s.due_at, s.queue,
                   s.reason, s.error, j.idx, j.held, j.counts, j.lost, j.limited, j.pool_id, j.started_at, j.seconds - j.charged_s AS owed,
-                  j.reason AS why
+                  j.reason AS why, j.lag + v_waited AS lag
     ), said AS (
         SELECT d.*, CASE WHEN d.state = 'waiting' AND d.counts THEN 'step.retrying' ELSE 'step.' || d.state END AS type, 1 AS place
           FROM done d
         UNION ALL
         SELECT d.*, 'step.lost', 0 FROM done d WHERE d.lost
     ), told AS (
-        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, worker_id, value_s, data)
+        INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, worker_id, value_s, lag_s, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.idx, d.place), v_now,
-               d.type, d.run_id, d.ordinal, d.batch, d.attempts + (NOT d.counts)::int, p_worker,
-               extract(epoch FROM v_now - d.started_at),
+               d.type, d.run_id, d.ordinal, d.batch, d.attempts + (NOT d.counts)::int,
+               -- of a lost attempt `step.lost` tells the seconds; what its step becomes, not once more
+               CASE WHEN d.place = 0 OR NOT d.lost THEN p_worker END,
+               CASE WHEN d.place = 0 OR NOT d.lost THEN extract(epoch FROM v_now - d.started_at) END,
+               CASE WHEN d.place = 0 OR NOT d.lost THEN d.lag END,
                CASE WHEN d.state = 'skipped' THEN json_build_object('reason', d.reason)::text
                     WHEN d.lost AND d.state = 'ready' THEN NULL
                     WHEN d.state = 'ready' THEN '{"given_back":true}'

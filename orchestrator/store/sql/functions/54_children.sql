@@ -1,7 +1,8 @@
 -- Purpose: make the child runs that steps wait for, with their parents' priority and labels.
 -- Guard:   under the tenants' mutexes; the steps already wait for these ids.
 -- A child that its workflow's `concurrency` refuses is not made: its step is told so.  One whose
--- place is held by a run above it shares that place, since it would else wait for itself.
+-- place is held by a run above it shares that place, since it would else wait for itself.  One whose
+-- parent was paused while a slice decided its step is paused too.
 CREATE OR REPLACE FUNCTION engine_begin_children(
     p_tenants int[], p_runs uuid[], p_ordinals int[], p_ids text[], p_versions bigint[], p_inputs text[],
     p_concurrency text[], p_now timestamptz
@@ -16,13 +17,17 @@ BEGIN
         SELECT array_agg(c.id::uuid) AS ids, array_agg(c.version_id) AS versions, array_agg(c.input) AS inputs,
                array_agg(r.labels::text) AS labels, array_agg(r.priority) AS priorities,
                array_agg(CASE WHEN above.shares THEN NULL ELSE c.key END) AS keys,
+               -- the step that waits is the parent of the child's span (domain/traces.py)
+               array_agg(left(r.trace, 36) || left(md5(c.run_id::text || ':' || c.ordinal || ':0'), 16)
+                         || right(r.trace, 3)) AS traces,
                array_agg(c.run_id) AS parents, array_agg(c.ordinal) AS ordinals,
-               array_agg((r.depth + 1)::smallint) AS depths
+               array_agg((r.depth + 1)::smallint) AS depths,
+               array_agg(c.id::uuid) FILTER (WHERE r.state = 'paused') AS paused
           INTO v_all
           FROM unnest(p_tenants, p_runs, p_ordinals, p_ids, p_versions, p_inputs, p_concurrency)
                AS c (tenant_id, run_id, ordinal, id, version_id, input, key)
           CROSS JOIN LATERAL (
-              SELECT o.labels, o.priority, o.depth FROM run o WHERE o.id = c.run_id OFFSET 0) r
+              SELECT o.labels, o.priority, o.depth, o.state, o.trace FROM run o WHERE o.id = c.run_id OFFSET 0) r
           CROSS JOIN LATERAL (
               WITH RECURSIVE up AS (
                   SELECT o.parent_id, o.workflow_id, o.concurrency_key FROM run o
@@ -41,8 +46,12 @@ BEGIN
               array_fill(NULL::timestamptz, ARRAY[cardinality(v_all.ids)]),
               array_fill(NULL::text, ARRAY[cardinality(v_all.ids)]),
               array_fill(NULL::text, ARRAY[cardinality(v_all.ids)]), NULL,
-              NULL, v_all.keys, v_all.parents, v_all.ordinals, v_all.depths) m
+              NULL, v_all.keys, v_all.parents, v_all.ordinals, v_all.depths,
+              p_traces => v_all.traces) m
          WHERE m.held = 'reject';
+        IF v_all.paused IS NOT NULL THEN
+            PERFORM engine_pause(v_tenant, v_all.paused, NULL);
+        END IF;
         IF v_refused IS NOT NULL THEN
             PERFORM engine_ended(
                 array_agg(v_tenant), array_agg(v_all.parents[i]), array_agg(v_all.ordinals[i]),

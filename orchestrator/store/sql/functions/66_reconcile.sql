@@ -7,6 +7,7 @@ DECLARE
     v_ready int;
     v_control int;
     v_paused int;
+    v_active int;
     v_runs int;
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
@@ -16,6 +17,7 @@ BEGIN
     SELECT count(*) INTO v_ready FROM step_run WHERE tenant_id = p_tenant AND state = 'ready' AND parked IS NULL;
     SELECT count(*) INTO v_control FROM control WHERE tenant_id = p_tenant AND NOT held;
     SELECT count(*) INTO v_paused FROM run WHERE tenant_id = p_tenant AND state = 'paused';
+    SELECT count(*) INTO v_active FROM run WHERE tenant_id = p_tenant AND state IN ('queued', 'running', 'paused');
     v_paused := v_paused + (SELECT count(*) FROM workflow WHERE tenant_id = p_tenant AND paused_at IS NOT NULL);
     UPDATE run r SET active_count = x.n
       FROM (SELECT q.id, (SELECT count(*) FROM step_run s WHERE s.tenant_id = q.tenant_id AND s.run_id = q.id AND s.state = 'running')
@@ -24,14 +26,15 @@ BEGIN
                AND q.max_parallel IS NOT NULL) x
      WHERE r.id = x.id AND r.active_count <> x.n;
     GET DIAGNOSTICS v_runs = ROW_COUNT;
-    IF (v_in_use, v_ready, v_control, v_paused)
-       <> (v_load.in_use, v_load.ready_count, v_load.control_count, v_load.paused_count) THEN
+    IF (v_in_use, v_ready, v_control, v_paused, v_active)
+       <> (v_load.in_use, v_load.ready_count, v_load.control_count, v_load.paused_count, v_load.active_runs) THEN
         UPDATE tenant_load SET in_use = v_in_use, ready_count = v_ready, control_count = v_control,
-               paused_count = v_paused
+               paused_count = v_paused, active_runs = v_active
          WHERE tenant_id = p_tenant;
     END IF;
     v_runs := v_runs + engine_reconcile_maps(p_tenant);
     RETURN v_runs + (v_in_use <> v_load.in_use)::int + (v_ready <> v_load.ready_count)::int
-         + (v_control <> v_load.control_count)::int + (v_paused <> v_load.paused_count)::int;
+         + (v_control <> v_load.control_count)::int + (v_paused <> v_load.paused_count)::int
+         + (v_active <> v_load.active_runs)::int;
 END
 $$;

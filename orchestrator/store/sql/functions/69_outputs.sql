@@ -40,6 +40,10 @@ BEGIN
          WHERE r.id = v_runs[i] AND coalesce(r.state, '') = 'succeeded'
         RETURNING r.input || coalesce(r.output, '') INTO v_kept;
         IF FOUND THEN
+            -- a part of a map's output keeps what it refers to
+            v_kept := v_kept || coalesce((
+                SELECT string_agg(p.body, '') FROM payload p
+                 WHERE p.run_id = v_runs[i] AND strpos(p.body, chr(1)) > 0 AND strpos(v_kept, chr(1) || p.id::text) > 0), '');
             UPDATE step_run s SET output = NULL, args = NULL
              WHERE s.tenant_id = v_tenants[i] AND s.run_id = v_runs[i] AND (s.output IS NOT NULL OR s.args IS NOT NULL);
             DELETE FROM payload p WHERE p.run_id = v_runs[i] AND strpos(v_kept, chr(1) || p.id::text) = 0;

@@ -1,5 +1,7 @@
 -- Purpose: delete runs that ended long ago, children first, in small batches.
 -- Guard:   terminal runs alone; nothing else writes them.
+-- Index:   run_newest, oldest first: old runs that have not ended are passed over, never taken for all there is.
+-- A tenant's `retention_days` count, else the server's.
 CREATE OR REPLACE FUNCTION engine_forget_runs(p_days int, p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_tenants int[];
@@ -8,11 +10,14 @@ BEGIN
     SELECT array_agg(o.tenant_id), array_agg(o.id) INTO v_tenants, v_runs FROM (
         SELECT r.tenant_id, r.id FROM tenant t
          CROSS JOIN LATERAL (
-            SELECT n.tenant_id, n.id, n.finished_at, n.undo_state FROM run n
-             WHERE n.tenant_id = t.id AND n.created_at < clock_timestamp() - p_days * interval '1 day'
+            SELECT clock_timestamp() - coalesce(q.retention_days, p_days) * interval '1 day' AS before
+              FROM quota q WHERE q.tenant_id = t.id) d
+         CROSS JOIN LATERAL (
+            SELECT n.tenant_id, n.id FROM run n
+             WHERE n.tenant_id = t.id AND n.created_at < d.before AND n.finished_at < d.before
+               AND n.undo_state IS DISTINCT FROM 'running'
              ORDER BY n.created_at, n.id LIMIT p_limit) r
-         WHERE r.finished_at < clock_timestamp() - p_days * interval '1 day'
-           AND r.undo_state IS DISTINCT FROM 'running' LIMIT p_limit) o;
+         LIMIT p_limit) o;
     IF v_runs IS NULL THEN
         RETURN 0;
     END IF;
@@ -20,6 +25,8 @@ BEGIN
     DELETE FROM payload p USING unnest(v_runs) AS d (run_id) WHERE p.run_id = d.run_id;
     DELETE FROM heartbeat h USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE h.run_id = d.run_id AND h.tenant_id = d.tenant_id;
+    DELETE FROM attempt_log l USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
+     WHERE l.run_id = d.run_id AND l.tenant_id = d.tenant_id;
     DELETE FROM step_run s USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id;
     DELETE FROM map_state m USING unnest(v_tenants, v_runs) AS d (tenant_id, run_id)
