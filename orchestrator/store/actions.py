@@ -26,8 +26,9 @@ UPDATE action a SET
     finished_at = CASE WHEN NOT EXISTS (SELECT 1 FROM chosen) THEN clock_timestamp() END
  WHERE a.id = %(id)s
 """
+# Index: action_due.  Of two that are due at once the one asked for first (a UUID of version 7 is a time).
 DUE = """
-SELECT id FROM action WHERE finished_at IS NULL AND due_at <= clock_timestamp() ORDER BY due_at LIMIT %s
+SELECT id FROM action WHERE finished_at IS NULL AND due_at <= clock_timestamp() ORDER BY due_at, id LIMIT %s
 """
 
 
