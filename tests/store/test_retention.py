@@ -16,6 +16,13 @@ from tenants.services import create_tenant, set_quota
 from tests.engine import Engine
 
 
+HELD = """
+SELECT l.relation::regclass::text, l.mode, l.granted, a.backend_type, a.application_name, a.state, a.query
+  FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE l.relation::regclass::text LIKE 'event%' AND l.pid <> pg_backend_pid()
+"""
+
+
 def age(run: Run, days: int) -> None:
     """Let a run be older."""
     with django_connection.cursor() as cursor:
@@ -80,7 +87,7 @@ def test_who_reads_events_for_long_stops_no_writer() -> None:
                 reader.execute("SELECT count(*) FROM event")
                 assert moved(connection) == (0, 0)
             made, dropped = moved(connection)
-            assert (made > 0, dropped) == (True, 1)
+            assert (made > 0, dropped) == (True, 1), connection.execute(HELD).fetchall()
         finally:
             connection.execute("DROP TABLE event_20200101")
 

@@ -3,9 +3,10 @@
 -- Rights:  the owner's (only who owns a table may give it partitions); workers alone may call the doors
 --          below, and what they call makes nothing with a caller's own rights.
 -- Locks:   making and dropping need the parent's own lock, behind which every writer waits: it is asked for
---          a second at most, and again with the next call.  A day is made days ahead, so that costs nothing.
+--          a second and a half at most, and again with the next call.  A day is made days ahead, so that
+--          costs nothing; and a vacuum in the way gives up after deadlock_timeout, which is a second.
 CREATE OR REPLACE FUNCTION engine_days_ahead(p_table text, p_ahead int) RETURNS int LANGUAGE plpgsql
-SET lock_timeout = '1s' AS $$
+SET lock_timeout = '1500ms' AS $$
 DECLARE
     v_day date;
     v_name text;
@@ -38,7 +39,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION engine_drop_days(p_table text, p_days int) RETURNS int LANGUAGE plpgsql
-SET lock_timeout = '1s' AS $$
+SET lock_timeout = '1500ms' AS $$
 DECLARE
     v_name text;
     v_dropped int := 0;
