@@ -15,7 +15,6 @@ from tenants.actors import SYSTEM
 from tenants.services import create_tenant, set_quota
 from tests.engine import Engine
 
-
 HELD = """
 SELECT l.relation::regclass::text, l.mode, l.granted, a.backend_type, a.application_name, a.state, a.query
   FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
