@@ -30,23 +30,32 @@ def actor_of(request: HttpRequest, user: User | None = None) -> Actor:
 
 
 def carry_out(
-    request: HttpRequest, slug: str, act: Callable[[Access], object], said: str
+    request: HttpRequest,
+    slug: str,
+    act: Callable[[Access], object],
+    said: str,
+    refuse: Callable[[str], HttpResponseBase] | None = None,
 ) -> HttpResponseBase | None:
-    """Let an operator act, and say how it went; None: lead back to the page."""
+    """Let an operator act, and say how it went; None: lead back to the page.  Where something was typed,
+    `refuse` leads back to it with what is wrong."""
     try:
         act(access_or_404(request, slug, Role.OPERATOR))
         messages.success(request, said)
+        return None
     except RoleRequired as error:
         return refused(request, error.message, error.status)
     except NotFound as error:
         raise Http404(error.message) from error
     except jsonvalue.BadJson as error:
-        messages.error(request, f"The output is not JSON: {error.message}.")
+        wrong = f"The output is not JSON: {error.message}."
     except Invalid as error:
         found = "; ".join(one.message for one in error.problems[:5])
-        messages.error(request, f"Nothing was done: {found or error.message}.")
+        wrong = f"Nothing was done: {found or error.message}."
     except MillraceError as error:
-        messages.error(request, error.message)
+        wrong = error.message
+    if refuse is not None:
+        return refuse(wrong)
+    messages.error(request, wrong)
     return None
 
 

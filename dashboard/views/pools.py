@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from dashboard.views.actions import actor_of
-from dashboard.views.show import access_or_404, refused
+from dashboard.views.show import access_or_404, back_with, refused
 from orchestrator.domain.errors import Invalid, MillraceError, PoolNotFound
 from orchestrator.services.pools import change_pool, create_pool, delete_pool
 from tenants.errors import RoleRequired, TenantsError
@@ -31,15 +31,18 @@ def set_pool(request: HttpRequest, slug: str) -> HttpResponseBase:
             change_pool(tenant=access.tenant, name=name, body=body, actor=actor_of(request))
         except PoolNotFound:
             create_pool(tenant=access.tenant, body={"name": name, **body}, actor=actor_of(request))
-        messages.success(request, f"The pool {name} has the limit {limit}; it acts at once.")
     except RoleRequired as error:
         return refused(request, error.message, error.status)
     except Invalid as error:
         found = "; ".join(f"{one.path.strip('/')}: {one.message}" for one in error.problems)
-        messages.error(request, f"Nothing was changed. {found}")
+        wrong = f"Nothing was changed. {found}"
     except (MillraceError, TenantsError) as error:
-        messages.error(request, error.message)
-    return redirect("pools", slug=slug)
+        wrong = error.message
+    else:
+        messages.success(request, f"The pool {name} has the limit {limit}; it acts at once.")
+        return redirect("pools", slug=slug)
+    typed = {"name": name, "limit": limit, "rate": body["rate"] or "", "wrong": wrong}
+    return back_with(request, typed, "pools", slug=slug)
 
 
 @login_required

@@ -3,6 +3,8 @@ what the state allows."""
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -10,6 +12,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from dashboard.views.actions import actor_of, carry_out
+from dashboard.views.show import back_with
 from orchestrator.domain import jsonvalue
 from orchestrator.services import actions, pauses, repairs
 from tenants.access import Access
@@ -46,6 +49,7 @@ def step_action(
 ) -> HttpResponseBase:
     """Retry, complete or skip a step (operators)."""
     actor = actor_of(request)
+    output = request.POST.get("output", "")
 
     def act(access: Access) -> None:
         tenant = access.tenant
@@ -54,7 +58,7 @@ def step_action(
         elif action == "skip":
             repairs.skip_step(tenant=tenant, run_id=run_id, name=step, actor=actor)
         else:
-            body = {"output": jsonvalue.decode(request.POST.get("output") or "null")}
+            body = {"output": jsonvalue.decode(output or "null")}
             repairs.complete_step(tenant=tenant, run_id=run_id, name=step, body=body, actor=actor)
 
     said = {
@@ -62,7 +66,14 @@ def step_action(
         "complete": f"{step} was completed by hand.",
         "skip": f"{step} was skipped by hand.",
     }[action]
-    return carry_out(request, slug, act, said) or redirect("run", slug=slug, run_id=run_id)
+
+    def refuse(wrong: str) -> HttpResponseBase:
+        typed = {"step": step, "output": output, "wrong": wrong}
+        query = f"?{urlencode({'step': step})}#step-{step}"
+        return back_with(request, typed, "run", query=query, slug=slug, run_id=run_id)
+
+    done = carry_out(request, slug, act, said, refuse if action == "complete" else None)
+    return done or redirect("run", slug=slug, run_id=run_id)
 
 
 @login_required

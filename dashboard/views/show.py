@@ -83,7 +83,7 @@ def show(request: HttpRequest, page: str, slug: str, **arguments: str) -> HttpRe
 
 
 def back_with(
-    request: HttpRequest, typed: dict[str, Any], page: str, **arguments: str
+    request: HttpRequest, typed: dict[str, Any], page: str, *, query: str = "", **arguments: str
 ) -> HttpResponseBase:
     """To the page whose form was refused, with what was typed into it and, under `wrong`, why."""
     address = reverse(page, kwargs=arguments)
@@ -92,7 +92,7 @@ def back_with(
         messages.error(request, typed["wrong"])
     elif kept:
         request.session["typed"] = {"address": address, **typed}
-    return redirect(address)
+    return redirect(f"{address}{query}")
 
 
 def _typed(request: HttpRequest) -> dict[str, Any] | None:

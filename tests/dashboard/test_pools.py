@@ -15,6 +15,7 @@ from tenants.models import AuditEntry
 from tests.dashboard.conftest import House
 
 PAGE = "/t/mill/pools/"
+TYPED = {"name": "p", "limit": "x", "rate": "y"}
 
 
 def test_an_empty_page_says_what_a_pool_is(house: House) -> None:
@@ -53,8 +54,10 @@ def test_admins_make_resize_and_delete_pools(house: House, role: str | None, sta
         client.post(PAGE + "set", {"name": "p", "limit": "0"})
         pool = Pool.objects.get()
         assert (pool.max_places, pool.rate) == (0, "")
-        wrong = client.post(PAGE + "set", {"name": "p", "limit": "x", "rate": "y"}, follow=True)
-        assert "Nothing was changed" in wrong.content.decode()
+        wrong = client.post(PAGE + "set", TYPED, follow=True)
+        text = wrong.content.decode()
+        assert "Nothing was changed" in text
+        assert all(f'name="{name}" value="{value}"' in text for name, value in TYPED.items())
     gone = client.post(PAGE + "delete", {"name": "p"})
     assert gone.status_code == status
     assert not Pool.objects.exists()

@@ -91,7 +91,9 @@ def test_steps_are_repaired_from_the_run_page(house: House) -> None:
     assert "Complete…" not in text
     assert operator.get(page + "?step=a/b").status_code == 200
     wrong = operator.post(page + "steps/fetch/complete", {"output": "{"}, follow=True)
-    assert "The output is not JSON" in wrong.content.decode()
+    dialog = wrong.content.decode().split('<dialog id="complete-dialog" data-shown')[1]
+    assert "The output is not JSON" in dialog
+    assert ">{</textarea>" in dialog, "what was typed is still there"
     operator.post(page + "steps/fetch/complete", {"output": '{"n": 1}'})
     assert StepRun.objects.get(ordinal=0).output == '{"n":1}'
     operator.post(page + "steps/check/skip")
