@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error as DatabaseError
 from django.utils.crypto import constant_time_compare
 
-from dashboard.live.page import Page, sections_html, surroundings, swaps
+from dashboard.live.page import Page, framed, sections_html, surroundings, swaps
 from dashboard.live.snapshots import MIN_INTERVAL_S, Snapshots, in_thread
 from dashboard.pages import PAGES
 from orchestrator.broadcast import group
@@ -170,7 +170,7 @@ def read_sections(watch: Watch, access: Access) -> dict[str, str]:
     """The page's sections as they read now."""
     with fence.within(access.tenant.pk):
         context = watch.page.context(access, watch.arguments, watch.query)
-        return sections_html(watch.page, {**context, **surroundings(access)})
+        return sections_html(watch.page, framed(context, surroundings(access)))
 
 
 def _is_theirs(session: SessionBase, user: User) -> bool:

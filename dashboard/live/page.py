@@ -52,8 +52,14 @@ def surroundings(access: Access) -> Context:
     return {
         "access": access,
         "tenant": access.tenant,
-        "counts": alert_counts(tenant=access.tenant),
+        "open_alerts": alert_counts(tenant=access.tenant),
     }
+
+
+def framed(context: Context, around: Context) -> Context:
+    """What a page shows and what stands around it; a name means one thing."""
+    assert context.keys().isdisjoint(around), context.keys() & around.keys()
+    return {**context, **around}
 
 
 def sections_html(page: Page, context: Context) -> dict[str, str]:

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from dashboard.live.page import Page, sections_html, surroundings, swaps
+from dashboard.live.page import Page, framed, sections_html, surroundings, swaps
 from dashboard.pages import PAGES
 from orchestrator import logs
 from orchestrator.domain.errors import NotFound
@@ -72,11 +72,11 @@ def show(request: HttpRequest, page: str, slug: str, **arguments: str) -> HttpRe
     except (NotFound, TenantsError) as error:
         raise Http404(error.message) from error
     if request.headers.get("X-Live"):
-        answer = HttpResponse(swaps(sections_html(found, {**context, **surroundings(access)})))
+        answer = HttpResponse(swaps(sections_html(found, framed(context, surroundings(access)))))
         answer["Cache-Control"] = "no-store"
         return answer
     mark_used(user=request.user, tenant=access.tenant)
-    context |= frame(request, access)
+    context = framed(context, frame(request, access))
     context |= {"page_name": page, "socket": socket_address(found, slug, arguments, query)}
     context["typed"] = _typed(request)
     return render(request, found.template, context)

@@ -213,6 +213,20 @@ def test_workers_that_are_silent_or_gone(house: House) -> None:
     assert seen["counts"]["active"] == 0
 
 
+def test_how_many_processes_work(house: House) -> None:
+    Worker.objects.all().delete()
+    for pid, queue, in_flight in ((1, "io", 2), (2, "gpu", 3)):
+        Worker.objects.create(
+            name=f"h:{pid}", host="h", pid=pid, queues=[queue], in_flight=in_flight
+        )
+    staff = house.client("admin", staff=True)
+    for address in (f"/t/{house.tenant.slug}/workers/", "/staff/workers/"):
+        text = page(staff, address)
+        assert "<dt>Active</dt><dd>2</dd>" in text, address
+        assert "<dt>In flight</dt><dd>5</dd>" in text
+        assert "<span>gpu <b>1</b></span><span>io <b>1</b></span>" in text
+
+
 def test_while_the_database_is_away_the_page_says_so(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
