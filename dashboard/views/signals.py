@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from dashboard.views.actions import actor_of
-from dashboard.views.show import access_or_404, refused
+from dashboard.views.show import access_or_404, back_with, refused
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import Invalid, MillraceError, NotFound
 from orchestrator.services.signals import send_signal
@@ -22,14 +22,14 @@ from tenants.models import Role
 @require_POST
 def signal(request: HttpRequest, slug: str, run_id: str, name: str) -> HttpResponseBase:
     """Send a signal with the payload that was typed (operators)."""
+    text = request.POST.get(f"payload-{name}", "")
     try:
         access = access_or_404(request, slug, Role.OPERATOR)
-        payload = jsonvalue.decode(request.POST.get(f"payload-{name}") or "null")
+        payload = jsonvalue.decode(text or "null")
         send_signal(
             tenant=access.tenant, run_id=run_id, name=name, body={"payload": payload},
             actor=actor_of(request),
         )  # fmt: skip
-        messages.success(request, f"The signal {name} was sent.")
     except RoleRequired as error:
         return refused(request, error.message, error.status)
     except NotFound as error:
@@ -41,4 +41,7 @@ def signal(request: HttpRequest, slug: str, run_id: str, name: str) -> HttpRespo
         messages.error(request, f"The signal was not sent. {found or error.message}")
     except MillraceError as error:
         messages.error(request, error.message)
-    return redirect("run", slug=slug, run_id=run_id)
+    else:
+        messages.success(request, f"The signal {name} was sent.")
+        return redirect("run", slug=slug, run_id=run_id)
+    return back_with(request, {"signal": name, "payload": text}, "run", slug=slug, run_id=run_id)

@@ -84,6 +84,23 @@ def test_a_run_is_cancelled_from_its_page(open_page: Opener, tenant: TestTenant)
     expect(page.locator("#section-head .state")).to_have_text("cancelled", timeout=15_000)
 
 
+def test_a_payload_that_is_refused_stays_on_the_live_page(
+    open_page: Opener, tenant: TestTenant
+) -> None:
+    tenant.publish("asks", [{"name": "ask", "signal": "go", "timeout": "1h"}])
+    run_id = tenant.submit("asks")["id"]
+    page = open_page(f"/t/{tenant.slug}/runs/{run_id}/")
+    payload = page.get_by_label("Payload (JSON)")
+    payload.fill('{"ok": ')
+    page.get_by_role("button", name="Send go").click()
+    expect(page.get_by_text("The payload is not JSON")).to_be_visible()
+    expect(page.locator("#live-mark")).to_have_attribute("data-state", "live")
+    expect(payload).to_have_value('{"ok": ')
+    payload.fill('{"ok": true}')
+    page.get_by_role("button", name="Send go").click()
+    expect(page.locator("#section-head")).to_contain_text("succeeded")
+
+
 def test_web_stopped_and_started_the_page_says_so_and_recovers_by_itself(
     open_page: Opener, system: System, tenant: TestTenant
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils.html import escape
 
 from orchestrator.models import Run
 from tenants.models import AuditEntry
@@ -45,7 +46,10 @@ def test_an_operator_sees_what_is_waited_for_and_sends_it(house: House, engine: 
         ('{"ok": 1}', "The signal go was sent"),
     ):
         answer = client.post(f"{at}signals/go", {"payload-go": sent}, follow=True)
-        assert told in answer.content.decode()
+        text = answer.content.decode()
+        assert told in text
+        kept = f">{escape(sent)}</textarea>" in text
+        assert kept == (told != "The signal go was sent")
     assert client.post(f"{at}signals/other").status_code == 404
     engine.turn()
     assert engine.step(run, "ask").output == '{"ok":1}'
