@@ -341,3 +341,28 @@ def test_ten_thousand_steps_are_read_in_seconds() -> None:
     assert len(again.steps) == 10_000
     assert again.steps[9_999].parents == (9_998,)
     assert found.leaves == (9_999,)
+
+
+@pytest.mark.parametrize(
+    ("args", "refused"),
+    [
+        ({"query": "SELECT 1"}, False),
+        ({"query": "SELECT '$${{ literally }}'"}, False),
+        ({"query": 1}, False),
+        ({"values": ["${{ input.n }}"]}, False),
+        ("${{ input }}", False),
+        ({"query": "SELECT ${{ input.n }}"}, True),
+        ({"query": "SELECT ${{ without an end"}, True),
+    ],
+)
+def test_what_a_handler_wants_as_it_is_written_holds_no_expression(
+    args: object, refused: bool
+) -> None:
+    info = HandlerInfo("core.sql", accepts_any=True, constant=("query",))
+    document = one({"handler": "core.sql", "args": args})
+    try:
+        parse_definition(document, handlers=lambda _: info)
+        found = set()
+    except InvalidDefinition as error:
+        found = {(one.path, one.code) for one in error.problems}
+    assert (("/steps/0/args/query", "not_constant") in found) == refused
