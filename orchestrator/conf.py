@@ -32,6 +32,8 @@ class Conf:
     """Blocking handlers that one worker child runs at once."""
     cpu_limit: int = 1
     """cpu handlers that one worker child runs at once, each in a helper process of its own."""
+    suspect_limit: int = 4
+    """Steps that were lost before that one worker child runs at once, each in a helper process too."""
     grace_s: float = 10.0
     """What a cancelled, timed out or drained step gets before it is cut off."""
     poll_s: float = 0.05

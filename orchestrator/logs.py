@@ -27,6 +27,8 @@ LINE_ENDS = {
     for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
 }
 """What could begin a line of its own, or move the cursor of who reads it."""
+_SECRET = re.compile(r"""(/t/[a-z0-9-]+)?(/invitations/|/login/forgotten/)[^\s"'<>]+""")
+"""Addresses that are secrets themselves; those of a tenant's own pages are none."""
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 _INDENT = "  | "
 
@@ -143,8 +145,14 @@ def _escaped(text: str) -> str:
     return text if text.isprintable() else text.translate(LINE_ENDS)
 
 
+def without_secret_addresses(text: str) -> str:
+    """A path, or whatever tells of paths, with only the beginning of those that open something."""
+    return _SECRET.sub(lambda found: found[0] if found[1] else f"{found[2]}…", text)
+
+
 class Formatter(ProcessorFormatter):
-    """A line of any logger, without the secrets that this process knows."""
+    """A line of any logger, without the secrets that this process knows, and without addresses that are
+    some: Django and libraries log paths as they are."""
 
     def __init__(self, *, form: str) -> None:
         super().__init__(
@@ -159,7 +167,7 @@ class Formatter(ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return masks.text(super().format(record))
+        return without_secret_addresses(masks.text(super().format(record)))
 
 
 def configuration(*, form: str, level: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
@@ -19,7 +20,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 
 from tenants import keys, services
 from tenants.actors import Actor
-from tenants.errors import ApiKeyEnded, LastAdmin
+from tenants.errors import TenantsError
 from tenants.models import ApiKey, AuditEntry, Membership, Role
 
 
@@ -45,12 +46,36 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
+class RefusingAdmin(ModelAdmin):
+    """What a service refuses is said above the list, and nothing of it is done."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().changeform_view, *args, **more)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().delete_view, *args, **more)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
+        return self._or_said(request, super().changelist_view, *args, **more)
+
+    def _or_said(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **more: Any
+    ) -> HttpResponse:
+        """What the view does, or why nothing was done."""
+        try:
+            with transaction.atomic():
+                return view(request, *args, **more)
+        except TenantsError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it takes none when it runs
+class UserAdmin(RefusingAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it takes none when it runs
     """People; staff set limits and see every tenant."""
 
     form = UserChangeForm
@@ -84,30 +109,58 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it ta
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Save and write the audit row (never the password)."""
+        before = services.user_facts(User.objects.get(pk=obj.pk)) if change else {}
         super().save_model(request, obj, form, change)
-        services.record(
-            tenant=None,
-            actor=actor_of(request),
-            action="user.changed" if change else "user.created",
-            target=obj.get_username(),
-            after={"staff": obj.is_staff, "superuser": obj.is_superuser, "active": obj.is_active},
-        )
+        after = {
+            name: value
+            for name, value in services.user_facts(obj).items()
+            if name not in before or before[name] != value
+        }
+        if after:
+            services.record(
+                tenant=None,
+                actor=actor_of(request),
+                action="user.changed" if change else "user.created",
+                target=obj.get_username(),
+                before={name: before[name] for name in after} if change else None,
+                after=after,
+            )
+
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,  # noqa: A002  Django's name for it
+        form_url: str = "",
+    ) -> HttpResponse:
+        """A password set or taken away: audited here, since Django saves it past `save_model`; their
+        sessions end, but for the one in which this is done."""
+        with transaction.atomic():
+            found = self.get_object(request, unquote(id))
+            answer = super().user_change_password(request, id, form_url)
+            assert found is not None  # else: 404
+            user = User.objects.get(pk=found.pk)
+            if user.password != found.password:
+                actor, usable = actor_of(request), user.has_usable_password()
+                services.record(
+                    tenant=None,
+                    actor=actor,
+                    action="password.set",
+                    target=user.get_username(),
+                    after=None if usable else {"usable": False},
+                )
+                services.end_sessions(user=user, but=request.session.session_key, actor=actor)
+        return answer
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete and write the audit row."""
-        services.record(
-            tenant=None, actor=actor_of(request), action="user.deleted", target=obj.get_username()
-        )
-        super().delete_model(request, obj)
+        services.delete_user(user=obj, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete one by one, each audited."""
         for user in queryset:
             self.delete_model(request, user)
 
 
 @admin.register(Membership)
-class MembershipAdmin(ModelAdmin):
+class MembershipAdmin(RefusingAdmin):
     """Who may do what in which tenant."""
 
     list_display = ("tenant", "user", "role", "last_used_at")
@@ -134,26 +187,6 @@ class MembershipAdmin(ModelAdmin):
         for member in queryset.select_related("tenant", "user"):
             self.delete_model(request, member)
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
-        return self._or_said(request, super().changeform_view, *args, **more)
-
-    def delete_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
-        return self._or_said(request, super().delete_view, *args, **more)
-
-    def changelist_view(self, request: HttpRequest, *args: Any, **more: Any) -> HttpResponse:
-        return self._or_said(request, super().changelist_view, *args, **more)
-
-    def _or_said(
-        self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **more: Any
-    ) -> HttpResponse:
-        """What the view does, or why nothing was done."""
-        try:
-            with transaction.atomic():
-                return view(request, *args, **more)
-        except LastAdmin as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return redirect("admin:tenants_membership_changelist")
-
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none when it runs
     """A new key; all scopes unless some are unticked."""
@@ -171,7 +204,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none wh
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(RefusingAdmin):
     """Keys of programs: made here, shown once, revoked, never changed."""
 
     form = ApiKeyForm
@@ -217,7 +250,7 @@ class ApiKeyAdmin(ModelAdmin):
         for key in queryset.select_related("tenant"):
             try:
                 _, raw = services.rotate_api_key(key=key, actor=actor_of(request))
-            except ApiKeyEnded as error:
+            except TenantsError as error:
                 self.message_user(request, f"{key.prefix}: {error.message}", messages.ERROR)
             else:
                 said = f"In the place of {key.prefix}, shown this once: {raw}"

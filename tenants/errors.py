@@ -102,8 +102,8 @@ class LastAdmin(TenantsError):
     status = 409
     title = "Conflict"
 
-    def __init__(self) -> None:
-        super().__init__("They are the tenant's last admin: make somebody else admin first.")
+    def __init__(self, *, name: str, tenant: str) -> None:
+        super().__init__(f"{name} is the last admin of {tenant}: make somebody else admin first.")
 
 
 class MemberNotFound(TenantsError):

@@ -46,8 +46,8 @@ class Engine:
         )
         return self.worker
 
-    def claim(self, want: int = 100, *, alone: bool = True) -> list[Claimed]:
-        """Take what may run."""
+    def claim(self, want: int = 100, *, alone: bool | None = None) -> list[Claimed]:
+        """Take what may run; `alone`: what was lost before, too (else: where anything is wanted)."""
         worker = self.worker or self.join()
         rows = store.connection().execute(
             CLAIM,
@@ -58,7 +58,7 @@ class Engine:
                 [0.01] * len(worker.handler_ids),
                 want,
                 want,
-                alone,
+                want > 0 if alone is None else alone,
                 1_000_000,
             ),
         )

@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
 """Silence is never longer: the page shows how old it is."""
-ACCESS_S = 3.0
-"""How long an answer to "may this person still see it?" holds."""
+ACCESS_S = 2.5
+"""How long an answer to "may this person still see it?" holds.  Whoever may not is closed out within 3 s;
+what is left of them is for asking."""
 SIGNED_OUT = 4401
 NOT_FOUND = 4404
 FAULT = 1011
@@ -66,11 +67,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Admit whom a request for the page would admit; then a snapshot, then changes."""
-        self._pump: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._sent: dict[str, str] = {}
         self._dirty = asyncio.Event()
         self._changed_at = 0.0
-        self._checked_at = 0.0
+        self._check_at = 0.0
         route = dict(self.scope["url_route"]["kwargs"])
         page = PAGES.get(route.pop("page"))
         query = self.scope.get("query_string", b"").decode(errors="replace")[:LONGEST_QUERY]
@@ -85,14 +86,15 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.accept()
         await self.channel_layer.group_add(group(self.access.tenant.pk), self.channel_name)
         self._mark_changed()
-        self._pump = asyncio.create_task(self._push())
+        self._loops = [asyncio.create_task(loop) for loop in (self._push(), self._guard())]
 
     async def disconnect(self, code: int) -> None:
         """Stop pushing."""
-        if self._pump is not None:
-            self._pump.cancel()
+        for loop in self._loops:
+            loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._pump
+                await loop
+        if self._loops:
             layer = self.channel_layer
             await layer.group_discard(group(self.access.tenant.pk), self.channel_name)
 
@@ -114,14 +116,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._dirty.wait(), HEARTBEAT_S)
             self._dirty.clear()
-            if (code := await self._refusal()) is not None:
-                await self.close(code)
-                return
             began = time.monotonic()
             try:
                 await self._send_changes()
             except (MillraceError, TenantsError):
-                await self.close(NOT_FOUND)
+                await self._end(NOT_FOUND)
                 return
             except (DatabaseError, TimeoutError) as error:
                 # the page sees its age grow; the next heartbeat tries again
@@ -131,10 +130,31 @@ class LiveConsumer(AsyncWebsocketConsumer):
             except Exception:
                 # a fault of ours: the page falls back to asking, and says so
                 logger.exception("the page %s cannot be pushed", self.watch.page.name)
-                await self.close(FAULT)
+                await self._end(FAULT)
                 return
             # a page that is slow to read (a run of 10,000 steps) is read less often
             await asyncio.sleep(max(MIN_INTERVAL_S, time.monotonic() - began))
+
+    async def _guard(self) -> None:
+        """Close once this person may not see the page any more.  A loop of its own: neither a quiet page
+        nor one that is slow to read puts it off."""
+        code = None
+        while code is None:
+            await asyncio.sleep(self._check_at - time.monotonic())
+            try:
+                code = await self._refusal()
+            except Exception:
+                logger.exception("access to %s cannot be checked", self.watch.page.name)
+                code = FAULT
+        await self._end(code)
+
+    async def _end(self, code: int) -> None:
+        """Close, and send nothing after that."""
+        for loop in self._loops:
+            if loop is not asyncio.current_task():
+                loop.cancel()
+        with contextlib.suppress(OSError):  # the person has gone meanwhile
+            await self.close(code)
 
     async def _send_changes(self) -> None:
         key = (*self.watch.key, self.access.role)
@@ -152,17 +172,17 @@ class LiveConsumer(AsyncWebsocketConsumer):
         return await in_thread(read_sections, self.watch, self.access)
 
     async def _refusal(self) -> int | None:
-        """Why this person may not (any longer) see the page, as a close code; asked every 3 s."""
-        if time.monotonic() - self._checked_at < ACCESS_S:
-            return None
+        """Why this person may not (any longer) see the page, as a close code."""
+        asked_before, began = self._check_at > 0, time.monotonic()
+        self._check_at = began + ACCESS_S
         try:
             code, access = await in_thread(authorise, self.scope, self.watch)
         except (DatabaseError, TimeoutError) as error:
             logger.warning("access to %s not checked: %s", self.watch.page.name, error)
-            return None if self._checked_at else NOT_FOUND
+            self._check_at = began + HEARTBEAT_S
+            return None if asked_before else NOT_FOUND
         if access is not None:
             self.access = access
-            self._checked_at = time.monotonic()
         return code
 
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
+from urllib.parse import urlencode
 
 from dashboard import words
 from dashboard.graph_layout import Layout, critical_path, layout, longest_paths
@@ -37,7 +39,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node as it is drawn.  `href` is where pressing it leads; `ring`: a map's progress, in percent."""
+    """A node as it is drawn.  `href` is where pressing it leads, "" for nowhere; `ring`: a map's progress,
+    in percent."""
 
     name: str
     state: str
@@ -87,29 +90,44 @@ def _bands(count: int, edges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, .
 
 
 def picture(
-    nodes: Sequence[Node], edges: Sequence[tuple[int, int]], *, layer: int | None = None
+    nodes: Sequence[Node],
+    edges: Sequence[tuple[int, int]],
+    *,
+    layer: int | None = None,
+    kept: Mapping[str, str] = MappingProxyType({}),
+    steps_listed: bool = True,
 ) -> Picture:
-    """Draw `nodes` with `edges` between their positions; large graphs by layer, or one `layer`."""
+    """Draw `nodes` with `edges` between their positions; large graphs by layer, or one `layer`.
+
+    Pressing a box keeps what `kept` says of the address's query.  A step leads to its row in the page's
+    list of steps, where there is one."""
     summary = _summary(nodes)
     if len(nodes) <= GROUP_ABOVE:
         critical = _critical(nodes, edges)
-        hrefs = [f"#step-{node.name}" for node in nodes]
+        hrefs = [_step_href(node.name, kept) if steps_listed else "" for node in nodes]
         return _draw(nodes, hrefs, edges, critical, summary)
     bands, thick = _bands(len(nodes), tuple(edges))
     members: list[list[int]] = [[] for _ in range(max(bands) + 1)]
     for at, band in enumerate(bands):
         members[band].append(at)
     if layer is not None and 0 <= layer < len(members):
-        chosen = members[layer][:GROUP_ABOVE]
-        places = {at: nr for nr, at in enumerate(chosen)}
+        chosen = [nodes[at] for at in members[layer][:GROUP_ABOVE]]
+        places = {at: nr for nr, at in enumerate(members[layer][:GROUP_ABOVE])}
         inner = [(places[a], places[b]) for a, b in edges if a in places and b in places]
-        hrefs = [f"?layer={layer}&step={nodes[at].name}#step-{nodes[at].name}" for at in chosen]
-        drawn = _draw([nodes[at] for at in chosen], hrefs, inner, frozenset(), summary)
+        here = {**kept, "layer": str(layer)}
+        hrefs = [_step_href(node.name, here) if steps_listed else "" for node in chosen]
+        drawn = _draw(chosen, hrefs, inner, frozenset(), summary)
         return replace(drawn, opened=True, hidden=len(members[layer]) - len(chosen))
     groups = [_group([nodes[at] for at in found], nr, thick) for nr, found in enumerate(members)]
     between = sorted({(bands[a], bands[b]) for a, b in edges if bands[b] == bands[a] + 1})
-    hrefs = [f"?layer={nr}" for nr in range(len(groups))]
+    hrefs = [f"?{urlencode({**kept, 'layer': nr})}" for nr in range(len(groups))]
     return _draw(groups, hrefs, between, frozenset(), summary)
+
+
+def _step_href(name: str, kept: Mapping[str, str]) -> str:
+    """A step's row.  What narrows the list may leave it out, so that the step is asked for too."""
+    asked = f"?{urlencode({**kept, 'step': name})}" if kept else ""
+    return f"{asked}#step-{name}"
 
 
 def _draw(

@@ -220,8 +220,13 @@ def batches_page(access: Access, row: RunRow, name: str, query: Query) -> Contex
 def drawn(graph: VersionGraph, nodes: list[Node], query: Query) -> Picture:
     """The graph, by layers where it is large, or the one that was asked for."""
     edges = [(parent, step.ordinal) for step in graph.steps for parent in step.parents]
-    layer = query.get("layer", "")
-    return picture(nodes, edges, layer=int(layer) if layer.isdecimal() else None)
+    layer, state = query.get("layer", ""), query.get("state", "")
+    return picture(
+        nodes,
+        edges,
+        layer=int(layer) if layer.isdecimal() else None,
+        kept={"state": state} if state in STEP_STATES else {},
+    )
 
 
 def attempts(access: Access, run_id: UUID, name: str) -> list[Row]:

@@ -32,6 +32,8 @@ REASONS = {
     "workflow_paused": "the workflow was paused",
     "workflow_archived": "the workflow was archived",
     "invalid_input": "the input does not fit the workflow's schema any more",
+    "concurrency": "its concurrency key was taken",
+    "over_quota": "a quota of the tenant had no room",
     "internal_error": "the server could not start it",
     "missed": "the clock was not there in time",
 }

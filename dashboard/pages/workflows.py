@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from dashboard import charts
 from dashboard.live.page import Arguments, Context, Page, Query
@@ -43,11 +44,13 @@ def workflow_context(access: Access, arguments: Arguments, query: Query) -> Cont
     """A version of a workflow, the newest unless `?version=` says another.  Raises WorkflowNotFound,
     VersionNotFound."""
     number = query.get("version", "")
+    number = number if number.isdecimal() and len(number) < 10 else ""
     version = access_version(
         tenant=access.tenant,
         name=arguments["name"],
-        version=int(number) if number.isdecimal() and len(number) < 10 else None,
+        version=int(number) if number else None,
     )
+    kept = {"version": number} if number else {}
     graph = version_graph(version.pk)
     edges = [(parent, step.ordinal) for step in graph.steps for parent in step.parents]
     nodes = [Node(step.name, "idle", step.handler or "") for step in graph.steps]
@@ -74,7 +77,14 @@ def workflow_context(access: Access, arguments: Arguments, query: Query) -> Cont
         "description": document.get("description", ""),
         "definition": definition[:SHOWN_JSON],
         "is_cut": len(definition) > SHOWN_JSON,
-        "graph": picture(nodes, edges, layer=int(layer) if layer.isdecimal() else None),
+        "graph": picture(
+            nodes,
+            edges,
+            layer=int(layer) if layer.isdecimal() else None,
+            kept=kept,
+            steps_listed=False,
+        ),
+        "kept": urlencode(kept),
         "versions": list_versions(
             tenant=access.tenant, name=version.workflow.name, limit=VERSIONS
         ).items,

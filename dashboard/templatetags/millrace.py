@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from django import template
@@ -138,6 +138,15 @@ def pretty(value: object) -> str:
 def decoded(value: object) -> object:
     """What a stored payload says; anything else as it is."""
     return value.value if isinstance(value, Payload) else value
+
+
+@register.filter
+def pairs(values: Mapping[str, object]) -> Iterable[tuple[str, object]]:
+    """The keys of a dict with their values, for `{% for key, value in labels|pairs %}`.
+
+    A template that asks for `labels.items` gets the value of a key of this name where there is one, and
+    users name the keys of labels, patterns and fields."""
+    return values.items()
 
 
 @register.filter

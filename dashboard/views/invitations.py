@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from dashboard.views.actions import actor_of
 from dashboard.views.entry import begin_session
 from dashboard.views.show import refused
-from tenants import oidc, services
+from tenants import mail, oidc, services
 from tenants.errors import AlreadyThere, InvalidValue, InvitationNotFound
 from tenants.models import Invitation
 from tenants.services.invitations import access_invitation
@@ -41,6 +41,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponseBase:
                 token=token,
                 name=request.POST.get("name", "").strip(),
                 password=request.POST.get("password", ""),
+                email=request.POST.get("email", "").strip(),
                 origin=request.META.get("REMOTE_ADDR", ""),
             )
             begin_session(request, user)
@@ -60,6 +61,8 @@ def _page(request: HttpRequest, found: Invitation, token: str, wrong: str = "") 
         "token": token,
         "wrong": wrong,
         "name": request.POST.get("name", ""),
+        "email": request.POST.get("email", ""),
+        "mail_is_sent": mail.is_sent(),
         "provider": oidc.provider(),
     }
     return render(request, "dashboard/invitation.html", context, status=422 if wrong else 200)

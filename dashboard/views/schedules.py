@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.forms import Wrong, decoded, told, workflow_choices
 from dashboard.views.actions import actor_of
-from dashboard.views.show import access_or_404, frame, refused
+from dashboard.views.show import access_or_404, back_with, frame, refused
 from orchestrator.domain.errors import MillraceError, NotFound
 from orchestrator.models import Schedule
 from orchestrator.selectors.schedules import access_schedule, document
@@ -41,6 +41,8 @@ LABELS = {
 """What the form calls what the API calls otherwise."""
 EMPTY = {"overlap": "skip", "missed": "one", "timezone": "UTC", "kind": "cron", "input": "{}"}
 TEXTS = ("name", "workflow", "jitter", "start_at")
+SPAN = ("from", "to")
+"""Of a backfill."""
 
 
 @login_required
@@ -157,7 +159,7 @@ def _resume(tenant: Tenant, name: str, request: HttpRequest) -> str:
 
 
 def _backfill(tenant: Tenant, name: str, request: HttpRequest) -> str:
-    said = {key: _moment(request.POST.get(key, "")) for key in ("from", "to")}
+    said = {key: _moment(request.POST.get(key, "")) for key in SPAN}
     made = services.backfill_schedule(tenant=tenant, name=name, body=said, actor=actor_of(request))
     return f"{made.accepted} of {made.count} times had no run and get one."
 
@@ -198,7 +200,12 @@ def act(request: HttpRequest, slug: str, name: str, action: str) -> HttpResponse
     except NotFound as error:
         raise Http404(error.message) from error
     except MillraceError as error:
-        messages.error(request, "; ".join(map(str, told(error, {}))))
+        wrong = "; ".join(map(str, told(error, {})))
+        if action == "backfill":
+            typed = {key: request.POST.get(key, "") for key in SPAN}
+            typed["wrong"] = f"Nothing was started. {wrong}"
+            return back_with(request, typed, "schedule", slug=slug, name=name)
+        messages.error(request, wrong)
     else:
         if action == "delete":
             return redirect("schedules", slug=slug)

@@ -17,6 +17,11 @@ from tenants.models import Role
 from tenants.services import create_secret, delete_secret, set_secret
 
 
+def _value(request: HttpRequest) -> str:
+    """What was typed, with lines that end as in a file: browsers send CR LF."""
+    return request.POST.get("value", "").replace("\r\n", "\n")
+
+
 @sensitive_post_parameters("value")
 @login_required
 @require_POST
@@ -28,7 +33,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponseBase:
         create_secret(
             tenant=access.tenant,
             name=name,
-            value=request.POST.get("value", ""),
+            value=_value(request),
             actor=actor_of(request),
         )
     except RoleRequired as error:
@@ -50,7 +55,7 @@ def change(request: HttpRequest, slug: str, name: str) -> HttpResponseBase:
         row, _ = set_secret(
             tenant=access.tenant,
             name=name,
-            value=request.POST.get("value", ""),
+            value=_value(request),
             actor=actor_of(request),
         )
     except RoleRequired as error:

@@ -193,7 +193,8 @@ def _number(text: str) -> object:
         number = int(bare) if bare.isdecimal() and len(bare) < 12 else float(bare)
     except ValueError:
         return text
-    return number / 100 if text.endswith("%") else number
+    # 99.9 / 100 is 0.9990000000000001, and nobody means a share that exactly
+    return round(number / 100, 12) if text.endswith("%") else number
 
 
 def typed(row: Sla) -> dict[str, Any]:

@@ -102,11 +102,15 @@ def staff_tenant(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 
 def _act(request: HttpRequest, tenant: Tenant, wanted: str) -> None:
-    """End what was set for a time, suspend, resume."""
+    """End what was set for a time or keep it for good, suspend, resume."""
     actor, reason = actor_of(request), request.POST.get("reason", "").strip()[:1000]
     action, _, name = wanted.partition(" ")
     if action == "end" and limits.end_override(tenant=tenant, name=name, actor=actor):
         messages.success(request, f"{name} is what it was before.")
+    elif action == "keep" and services.keep_override(
+        tenant=tenant, name=name, actor=actor, reason=reason
+    ):
+        messages.success(request, f"{name} is for good what it was set to for a time.")
     elif action == "suspend" and not reason:
         messages.error(request, "Say why the tenant is suspended.")
     elif action == "suspend" and services.suspend(tenant=tenant, reason=reason, actor=actor):
@@ -124,11 +128,11 @@ def _page(
     impacts: list[Impact] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    rows = limits_in_use(tenant=about)
+    fields = [(row, form[row.name]) for row in limits_in_use(tenant=about)]
     context = {
         "about": about,
         "form": form,
-        "rows": [(row, form[row.name]) for row in rows],
+        "rows": [(row, field, field.as_hidden(only_initial=True)) for row, field in fields],
         "impacts": impacts,
         "changes": last_changes(tenant=about),
         "share": last_minute().shares.get(about.pk),

@@ -28,7 +28,7 @@ from orchestrator.services import limits
 from tenants import services
 from tenants.admin import actor_of
 from tenants.errors import InvalidValue
-from tenants.forms import UNTIL_HELP, initial_limits, limit_field
+from tenants.forms import UNTIL_HELP, compare_with_shown, initial_limits, limit_field
 from tenants.limits import BY_NAME
 from tenants.models import Quota, Tenant
 
@@ -69,9 +69,10 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none wh
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         quota = Quota.objects.filter(tenant=self.instance.pk).first() or Quota()
-        for name, value in initial_limits(quota).items():
+        present = {**initial_limits(quota), "drop_outputs": not quota.keep_outputs}
+        for name, value in present.items():
             self.fields[name].initial = value
-        self.fields["drop_outputs"].initial = not quota.keep_outputs
+        compare_with_shown(self, {**present, "name": self.instance.name})
 
     def clean_until(self) -> datetime | None:
         """A moment, or None."""
@@ -85,7 +86,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # it takes none wh
         return bool(super().is_valid()) and PREVIEW not in self.data
 
     def changes(self) -> dict[str, Any]:
-        """The limits that are to be others than they were."""
+        """The limits that are to be others than they were shown."""
         return {name: self.cleaned_data[name] for name in self.changed_data if name in BY_NAME}
 
     def impacts(self) -> list[Impact] | None:
@@ -233,7 +234,8 @@ class TenantAdmin(ModelAdmin):
         """Through the services: audited, and idle workers look at once."""
         values = form.changes()
         if change:
-            Tenant.objects.filter(pk=obj.pk).update(name=obj.name)
+            if "name" in form.changed_data:
+                services.rename(tenant=obj, name=obj.name, actor=actor_of(request))
             tenant = obj
         else:
             tenant = services.create_tenant(slug=obj.slug, name=obj.name, actor=actor_of(request))

@@ -25,8 +25,6 @@ CLIENT_GONE = 499
 _SANE = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _QUIET = ("/health/", "/static/", "/metrics", "/favicon")
 """Asked often, by machines: told at the level debug."""
-_SECRET = re.compile(r"^(/invitations/|/login/forgotten/).+", re.DOTALL)
-"""Addresses that are secrets themselves."""
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -39,7 +37,7 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def shown_path(path: str) -> str:
     """A path without what must not be logged.  (The query never is.)"""
-    return _SECRET.sub(r"\1…", path)[:LONGEST_PATH]
+    return logs.without_secret_addresses(path)[:LONGEST_PATH]
 
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

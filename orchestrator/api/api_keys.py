@@ -82,7 +82,7 @@ def revoke(request: ApiRequest, key_id: str) -> HttpResponse:
     "/api-keys/{key_id}/rotate",
     response={201: ApiKeySecret},
     summary="Put a new API key in the place of another",
-    openapi_extra=documents.route(400, 404, 409, 413, 422, body=ROTATE, required=False),
+    openapi_extra=documents.route(400, 404, 409, 413, 422, 429, body=ROTATE, required=False),
 )
 @door("admin")
 def rotate(request: ApiRequest, key_id: str) -> HttpResponse:

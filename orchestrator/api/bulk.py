@@ -15,13 +15,14 @@ from ninja import Router
 
 from orchestrator.api import documents
 from orchestrator.api.bodies import ENVELOPE, lines_of, payload_limit, spool
-from orchestrator.api.doors import ApiRequest, door
+from orchestrator.api.doors import ApiRequest, door, identify
 from orchestrator.api.errors import details
 from orchestrator.domain.errors import MillraceError
 from orchestrator.selectors.payloads import render
 from orchestrator.services.bulk import submit_bulk
 from orchestrator.store.release import release
 from tenants import fence
+from tenants.errors import TenantsError
 
 router = Router(tags=["runs"])
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 CHUNK_LINES = 1000
 CHUNK_BYTES = 8 * 1024 * 1024
 NDJSON = "application/x-ndjson"
+SCOPE = "runs:write"
 Lines = list[tuple[int, bytes | MillraceError]]
 
 
@@ -50,7 +52,7 @@ class Unavailable(MillraceError):
         " a line per line: `{line, id}` or `{line, error}`.",
     },
 )
-@door("runs:write")
+@door(SCOPE)
 def submit_lines(request: ApiRequest) -> StreamingHttpResponse:
     """A line per line: `{line, id}` or `{line, error}`, streamed."""
     file = spool(request)
@@ -60,9 +62,16 @@ def submit_lines(request: ApiRequest) -> StreamingHttpResponse:
 
 async def _answers(request: ApiRequest, file: IO[bytes], limit: int) -> AsyncIterator[bytes]:
     lines = lines_of(file, limit)
+    refused: MillraceError | TenantsError | None = None
     try:
         while chunk := await sync_to_async(_next_chunk)(lines):
-            yield await sync_to_async(_submit)(request, chunk)
+            if refused is None:
+                try:
+                    yield await sync_to_async(_submit)(request, chunk)
+                    continue
+                except (MillraceError, TenantsError) as error:
+                    refused = error
+            yield _refusals(chunk, refused)
     finally:
         file.close()
 
@@ -79,13 +88,16 @@ def _next_chunk(lines: Iterator[tuple[int, bytes | MillraceError]]) -> Lines:
 
 
 def _submit(request: ApiRequest, chunk: Lines) -> bytes:
+    """Make a chunk's runs, as the key, its tenant and their limits are by now: a call may take minutes.
+
+    Raises KeyInvalid, ScopeMissing, TooManyGuesses."""
     try:
+        identify(request, SCOPE)
         with fence.within(request.tenant.pk):
             results = submit_bulk(tenant=request.tenant, lines=chunk, actor=request.actor)
     except (Error, psycopg.Error) as error:
         logger.warning("a bulk call's chunk was not made: %s", error)
-        lost = details(Unavailable())
-        return b"".join(_line({"line": number, "error": lost}) for number, _ in chunk)
+        return _refusals(chunk, Unavailable())
     finally:
         release()
     return b"".join(
@@ -94,6 +106,11 @@ def _submit(request: ApiRequest, chunk: Lines) -> bytes:
         else _line({"line": result.line, "error": details(result.error)})
         for result in results
     )
+
+
+def _refusals(chunk: Lines, error: MillraceError | TenantsError) -> bytes:
+    problem = details(error)
+    return b"".join(_line({"line": number, "error": problem}) for number, _ in chunk)
 
 
 def _line(value: dict[str, object]) -> bytes:

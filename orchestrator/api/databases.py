@@ -65,11 +65,12 @@ def get_database(request: ApiRequest) -> HttpResponse:
     "/database",
     response=DatabaseView,
     summary="Use a database elsewhere",
-    openapi_extra=documents.route(400, 413, 422, body=_ADDRESS),
+    openapi_extra=documents.route(400, 413, 422, 429, body=_ADDRESS),
 )
 @door("admin")
 def put_database(request: ApiRequest) -> HttpResponse:
-    """Let steps use a database elsewhere, which must answer now; the address is never shown again."""
+    """Let steps use a database elsewhere, which must answer now; the address is never shown again.
+    It is waited for up to 10 s, one of a tenant at a time: 429 else."""
     set_database(tenant=request.tenant, body=read_json(request), actor=request.actor)
     return answer(database_view(tenant=request.tenant))
 

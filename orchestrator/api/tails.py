@@ -240,7 +240,7 @@ class Tails:
     def __init__(self) -> None:
         self._tails: dict[int, Tail] = {}
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def follow(self, tenant_id: int, query: EventQuery) -> tuple[Tail, Follower]:
         """A new follower of a tenant, which does not listen yet."""
@@ -248,29 +248,29 @@ class Tails:
         if tail is None:
             tail = self._tails[tenant_id] = Tail(tenant_id)
             self._changed.set()
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._hear())]
+        for name, work in (("poll", self._poll), ("hear", self._hear)):
+            if name not in self._tasks or self._tasks[name].done():
+                self._tasks[name] = asyncio.create_task(work())
         follower = Follower(Wish(query))
         tail.add(follower)
         return tail, follower
 
     def leave(self, tail: Tail, follower: Follower) -> None:
-        """It follows no longer."""
+        """It follows no longer.  When nobody does, the tasks end by themselves: they are not cancelled,
+        since the client of Valkey swallows that while it connects."""
         tail.remove(follower)
         if tail.followers or self._tails.get(tail.tenant_id) is not tail:
             return
         del self._tails[tail.tenant_id]
         tail.close()
         self._changed.set()
-        if not self._tails:
-            for task in self._tasks:
-                task.cancel()
-            self._tasks = []
 
     async def _poll(self) -> None:
-        """Ask for the last positions each second."""
+        """Ask for the last positions each second, while someone follows."""
         while True:
             await asyncio.sleep(POLL_S)
+            if not self._tails:
+                return
             try:
                 found = await in_thread(last_positions, list(self._tails))
             except (Error, psycopg.Error) as error:
@@ -286,13 +286,13 @@ class Tails:
                     tail.wake(seq)
 
     async def _hear(self) -> None:
-        """Listen to pushes; when the channel layer fails, again after a second."""
-        while True:
+        """Listen to pushes while someone follows; when the channel layer fails, again after a second."""
+        while self._tails:
             try:
                 await self._listen(get_channel_layer())
             except Exception as error:
                 logger.warning("no pushes are heard: %r", error)
-            await asyncio.sleep(POLL_S)
+                await asyncio.sleep(POLL_S)
 
     async def _listen(self, layer: Any) -> None:
         channel = await layer.new_channel()
@@ -300,8 +300,11 @@ class Tails:
         self._changed.set()
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._join(layer, channel, joined))
-                both.create_task(self._receive(layer, channel))
+                receiving = both.create_task(self._receive(layer, channel))
+                # cancelled before it begins, it would leave its channel behind
+                await asyncio.sleep(0)
+                await self._join(layer, channel, joined)
+                receiving.cancel()
         finally:
             with suppress(Exception):
                 async with asyncio.timeout(POLL_S):
@@ -310,7 +313,7 @@ class Tails:
                             await layer.group_discard(name, channel)
 
     async def _join(self, layer: Any, channel: str, joined: set[int]) -> None:
-        """Be in the groups of the tenants that are followed."""
+        """Be in the groups of the tenants that are followed, until there are none."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -324,6 +327,8 @@ class Tails:
                 for name in (hints(tenant_id), group(tenant_id)):
                     await layer.group_discard(name, channel)
                 joined.discard(tenant_id)
+            if not self._tails:
+                return
 
     async def _receive(self, layer: Any, channel: str) -> None:
         while True:

@@ -7,6 +7,7 @@ anew.  Time, size and redirects are bounded."""
 from __future__ import annotations
 
 import asyncio
+import codecs
 import ipaddress
 import re
 import socket
@@ -33,6 +34,30 @@ KEPT_HEADERS = (
 """What another host than the one that was named gets to see after a redirect."""
 
 
+def _plain(charset: str) -> str:
+    """A charset's name without what it is written with in one way or another."""
+    return charset.lower().replace("-", "").replace("_", "")
+
+
+CHARSETS = {
+    _plain(name): name
+    for name in (
+        "utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be", "latin-1",
+        *(f"iso-8859-{part}" for part in (*range(1, 12), *range(13, 17))),
+        *(f"{prefix}{page}" for prefix in ("windows-", "cp") for page in range(1250, 1259)),
+        "koi8-r", "koi8-u", "shift_jis", "euc-jp", "iso-2022-jp", "gb2312", "gbk", "gb18030",
+        "big5", "big5-hkscs", "euc-kr", "tis-620",
+    )
+}  # fmt: skip
+"""What a server may say that its body is in.  It chooses among these alone: others take time that grows with
+the square of a body (punycode), are no text, or make what JSON cannot hold."""
+BOMS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+"""What says the order of their bytes; without it the low ones come first."""
+PIECE = 256 * 1024
+_SAID_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([\w.-]{1,40})""", re.IGNORECASE | re.ASCII)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -177,13 +202,31 @@ async def _read(response: httpx.Response, max_bytes: int) -> dict[str, object]:
         data += piece
         if len(data) > max_bytes:
             raise Abort(f"core.http: the answer is larger than {max_bytes:,} bytes")
-    text = bytes(data).decode(response.charset_encoding or "utf-8", errors="replace")
+    text = await _text(bytes(data), _charset(response))
     return {
         "status": response.status_code,
         "headers": dict(response.headers),
         "body": text.replace("\0", "\ufffd"),
         "json": _json(bytes(data)),
     }
+
+
+def _charset(response: httpx.Response) -> str:
+    """The codec of the charset that the server says, of those that are known; else UTF-8."""
+    said = _SAID_CHARSET.search(response.headers.get("content-type", ""))
+    return CHARSETS.get(_plain(said[1]), "utf-8") if said else "utf-8"
+
+
+async def _text(data: bytes, charset: str) -> str:
+    """The body as text, what is none replaced; piece by piece, so that others have their turns."""
+    if charset in BOMS and not data.startswith(BOMS[charset]):
+        charset += "-le"
+    decoder, texts = codecs.getincrementaldecoder(charset)("replace"), []
+    for at in range(0, len(data), PIECE):
+        if at:
+            await asyncio.sleep(0)
+        texts.append(decoder.decode(data[at : at + PIECE]))
+    return "".join((*texts, decoder.decode(b"", final=True)))
 
 
 def _json(data: bytes) -> object:

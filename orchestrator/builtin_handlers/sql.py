@@ -26,7 +26,8 @@ MOST_ROWS = 100_000
 LARGEST_ANSWER = 16 * 1024 * 1024
 LONGEST_QUERY = 100_000
 ROOM = 64 * 1024
-"""What the protocol may add to an answer's bytes."""
+ROOM_PER_ROW = 8
+"""What the protocol may add to an answer's bytes, and to those of a row in JSON."""
 CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 """Nothing was done: the same may be tried at once."""
 TRIES = 3
@@ -89,7 +90,7 @@ async def _run(
     connection: Any, query: str, values: object, max_rows: int, max_bytes: int
 ) -> dict[str, object]:
     """The statement and its answer, in a transaction of its own."""
-    connection.most_bytes = max_bytes + ROOM
+    connection.most_bytes = max_bytes + ROOM + ROOM_PER_ROW * max_rows
     async with connection.transaction(), connection.cursor() as cursor:
         # prepared, so that it is one statement: the protocol takes no second one behind a semicolon
         try:

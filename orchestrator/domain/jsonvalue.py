@@ -9,6 +9,7 @@ that there is one.
 """
 
 import json
+import pickle
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -207,10 +208,10 @@ def _text_fault(text: str) -> str | None:
     return None
 
 
-def decode(text: str | bytes) -> object:
+def decode(text: str | bytes, *, deepest: int = DEEPEST) -> object:
     """The value that JSON `text` (bytes: UTF-8) says; integers keep every digit.
 
-    Raises BadJson: `malformed` for what is not JSON, `too_deep` beyond 100 levels, `not_storable`
+    Raises BadJson: `malformed` for what is not JSON, `too_deep` beyond so many levels, `not_storable`
     for U+0000, lone surrogates, integers of more than 4,300 digits and numbers beyond a float.
     """
     if isinstance(text, bytes):
@@ -220,8 +221,8 @@ def decode(text: str | bytes) -> object:
             raise BadJson(f"not UTF-8 at byte {error.start}") from None
     elif not text.isascii() and (fault := _text_fault(text)) is not None:
         raise BadJson(fault)
-    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
-        raise BadJson(f"nested more than {DEEPEST} levels deep", "too_deep")
+    if text.count("[") + text.count("{") > deepest and _depth(text) > deepest:
+        raise BadJson(f"nested more than {deepest} levels deep", "too_deep")
     try:
         value: object = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -239,6 +240,12 @@ def decode(text: str | bytes) -> object:
     return value
 
 
+def stored(text: str) -> object:
+    """The value of what the engine keeps: outputs may stand in others' (a map's in a list, leaves' in an
+    object, and that along up to 20 runs), each of which is a level more than they were let in with."""
+    return decode(text, deepest=2 * DEEPEST)
+
+
 def _depth(text: str) -> int:
     """How deep the brackets of `text` nest outside of strings, without recursion."""
     deepest = depth = 0
@@ -249,6 +256,14 @@ def _depth(text: str) -> int:
         else:
             depth -= 1
     return deepest
+
+
+def copied(value: object) -> object:
+    """A JSON value again, with lists and objects of its own.
+
+    Three times as quick as through text; and what occurs in it several times stays one, so that no
+    copy is larger than what it is made of."""
+    return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))  # noqa: S301  (made right here)
 
 
 def same(a: object, b: object) -> bool:

@@ -48,7 +48,7 @@ class Mask:
         """JSON text with every text, key and number that holds a value hidden."""
         if not any(one in text for one in self._in_json):
             return text
-        return jsonvalue.encode(self._value(jsonvalue.decode(text)))
+        return jsonvalue.encode(self._value(jsonvalue.stored(text)))
 
     def shows(self, value: object) -> bool:
         """Whether a JSON value has something in it that is to be hidden."""

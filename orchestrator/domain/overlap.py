@@ -32,9 +32,16 @@ def room(overlap: Overlap, limit: int) -> int:
 
 
 def decide(
-    overlap: Overlap, limit: int, *, active: int, waiting: int, made_up: bool = False
+    overlap: Overlap,
+    limit: int,
+    *,
+    active: int,
+    waiting: int,
+    besides: int = 0,
+    made_up: bool = False,
 ) -> Decision:
-    """What to do with a time while `active` runs go on and `waiting` times wait before it.
+    """What to do with a time while `active` runs go on and `waiting` times wait before it, `besides` of
+    which are made up for.
 
     `made_up`: it was missed, or is filled in; its run was asked for one by one, so where another
     would be skipped it waits."""
@@ -45,5 +52,5 @@ def decide(
     if made_up:
         return Decision.WAIT
     if overlap is Overlap.QUEUE:
-        return Decision.WAIT if waiting < MOST_QUEUED else Decision.SKIP
+        return Decision.WAIT if waiting - besides < MOST_QUEUED else Decision.SKIP
     return Decision.SKIP

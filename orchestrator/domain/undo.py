@@ -20,6 +20,8 @@ MOST_EXTRA_ATTEMPTS = 3
 
 CUT_OFF = frozenset({"timeout", "heartbeat_timeout", "lost"})
 """Codes of failures that leave it unknown how far the step came."""
+ENDED_WITH_RUN = frozenset({"cancelled", "upstream"})
+"""Codes of steps that were cut off with their run: the code itself, or the child run it waited for."""
 
 
 def is_undoable(
@@ -38,7 +40,7 @@ def is_undoable(
     if state == StepState.FAILED:
         return code in CUT_OFF
     if state == StepState.CANCELLED:
-        return started and (suspect or code is None or code in CUT_OFF or code == "cancelled")
+        return started and (suspect or code is None or code in CUT_OFF | ENDED_WITH_RUN)
     return False
 
 

@@ -70,6 +70,23 @@ def credentials_file() -> Path:
     return data_dir() / "credentials.json"
 
 
+def address_file() -> Path:
+    """The address under which this machine reaches web, one line; there while the system runs."""
+    return data_dir() / "address"
+
+
+def web_url() -> str:
+    """Where web is reached from here, without a slash at the end: at $PORT, else where the system of this
+    data folder was started, else at port 8000."""
+    port = os.environ.get("PORT", "")
+    if port in ("", "0"):
+        try:
+            return address_file().read_text().strip()
+        except OSError:
+            port = "8000"
+    return f"http://127.0.0.1:{port}"
+
+
 def uses_embedded_database() -> bool:
     """True unless DATABASE_URL names a server."""
     return not os.environ.get("DATABASE_URL")

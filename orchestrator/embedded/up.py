@@ -68,6 +68,7 @@ def main() -> int:
     finally:
         say("up", "stopping")
         supervisor.stop(STOP_ORDER)
+        paths.address_file().unlink(missing_ok=True)
         say("up", "stopped")
         lock.close()
     return fail(str(problem)) if problem else 0
@@ -169,6 +170,7 @@ def _start(supervisor: Supervisor, address: Address, began: float) -> None:
             raise StartError(lines[-1] if lines else "The database could not be prepared.")
         installed.remember()
     credentials = read_credentials(paths.credentials_file())
+    paths.address_file().write_text(f"{address.url}\n")
     for name in ("web", "worker", "clock"):
         supervisor.start(known[name])
     supervisor.run_once(known["introduce"].with_arguments(*_what_to_run(before, credentials)))

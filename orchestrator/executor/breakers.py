@@ -56,7 +56,7 @@ class Breakers:
         wait_s = self.wait_s(connection, flight.claimed, flight.args)
         if not wait_s:
             return None
-        return set_aside(flight.claimed, flight.args, reason="breaker", delay_s=wait_s)
+        return set_aside(flight.claimed, flight.evaluated, reason="breaker", delay_s=wait_s)
 
     def wait_s(self, connection: Connection, claimed: Claimed, args: Mapping[str, object]) -> float:
         """Seconds that this call must wait for its host; 0: it may go."""

@@ -16,7 +16,7 @@ from orchestrator import logs
 from orchestrator.conf import Conf
 from orchestrator.executor.breakers import Breakers
 from orchestrator.executor.costs import Costs
-from orchestrator.executor.cpu import Helper
+from orchestrator.executor.cpu import Helpers
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.loop import Loop
 from orchestrator.executor.plans import Plans
@@ -57,6 +57,7 @@ class Child:
         self._ready = threading.Event()
         self._slice_lock = threading.Lock()
         self._slice: Slice | None = None
+        self._runs_on = False
         self._connection: Connection | None = None
         self._failures = 0
         self._handlers_at = 0.0
@@ -72,9 +73,9 @@ class Child:
         return Threads(self.landing)
 
     @cached_property
-    def helper(self) -> Helper:
-        """The helper process of cpu handlers."""
-        return Helper(self.landing, self.pools)
+    def helpers(self) -> Helpers:
+        """The processes of cpu steps, and of steps that were lost before."""
+        return Helpers(self.landing, self.pools, keep=self.conf.cpu_limit)
 
     @cached_property
     def pools(self) -> Pools:
@@ -226,13 +227,16 @@ class Child:
 
     def retire(self) -> None:
         """Let a slice end (the fallback's is no task that Celery waits for), give back whatever is
-        left and take our row away; the process ends after this."""
+        left and take our row away; the process ends after this.
+
+        Where code still runs that only this process's end can end, what it holds is not given back before:
+        the reaper does that."""
         ended = self._slice_lock.acquire(timeout=self.conf.grace_s + 2 * self.conf.renew_s)
         self.alive = False
         if ended:
             self._slice_lock.release()
         self.pools.close()
-        if not self.worker_id:
+        if not self.worker_id or self._runs_on:
             return
         try:
             with connect(name="retire") as connection:
@@ -253,6 +257,9 @@ class Child:
             self._slice = Slice(self)
             self._slice.run()
             retiring = self._slice.retiring
+            self._runs_on = bool(self._slice.stuck)
+            if retiring:
+                self.alive = False  # the fallback begins nothing more
         finally:
             self._slice = None
             self._slice_lock.release()
@@ -263,6 +270,7 @@ class Child:
     def _fall_back(self) -> None:
         while self.alive:
             time.sleep(FALLBACK_S)
+            self.helpers.tidy()
             if self.draining or not self._ready.is_set() or self._slice is not None:
                 continue
             try:

@@ -1,4 +1,5 @@
-"""cpu handlers: a helper process each, spoken to over pipes and killed when it must end.
+"""Steps that run in a helper process each, spoken to over pipes and killed when they must end: those
+of the queue `cpu`, and any that a process died under before.
 
 Celery's prefork children are daemonic and may not fork pools, hence `subprocess`."""
 
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -23,6 +25,11 @@ from orchestrator.executor.invoke import Encoded, Fault, Reported
 from orchestrator.executor.items import ItemCalls
 from orchestrator.handlers import Abort, Retry, Skip, Snooze
 from tenants.connections import Pools
+
+START_S = 60.0
+"""What a helper process may take until its step begins, before that counts as the step's own time."""
+IDLE_S = 5.0
+"""A helper process beyond the `cpu_limit` ends when it has had nothing to do for so long."""
 
 
 class HelperLost(Exception):
@@ -40,9 +47,12 @@ class Answers:
 class Helper:
     """One helper process: it imports the handlers once and runs one step at a time."""
 
-    def __init__(self, landing: Landing, pools: Pools) -> None:
+    def __init__(
+        self, landing: Landing, pools: Pools, free: Callable[[Helper, Flight], None]
+    ) -> None:
         self._landing = landing
         self._pools = pools
+        self._free = free
         self._process: subprocess.Popen[bytes] | None = None
         self._write: IO[bytes] | None = None
         self._flight: Flight | None = None
@@ -51,8 +61,11 @@ class Helper:
     def start(self, flight: Flight) -> None:
         """Begin it; the process is started when there is none."""
         with self._lock:
+            assert self._flight is None
             self._flight = flight
-            flight.pulse.at = math.inf  # until it has begun: a new process takes its time
+            # until it has begun: a new process takes its time
+            flight.pulse.at = math.inf
+            flight.deadline += START_S
             if self._process is None or self._process.poll() is not None:
                 self._spawn()
             assert flight.plan.spec is not None
@@ -81,7 +94,7 @@ class Helper:
             )
 
     def cancel(self, flight: Flight) -> None:
-        """Tell the step (`ctx.cancelled`)."""
+        """Tell the step: `ctx.cancelled`, and CancelledError in a coroutine."""
         with self._lock:
             if self._flight is flight:
                 self._send({"cancel": True})
@@ -150,6 +163,9 @@ class Helper:
                     break  # it was killed while it wrote this
                 self._hear(json.loads(line))
         process.wait()
+        with self._lock:
+            if process is not self._process:
+                return  # it died with nothing to do, and another has its place
         self._land(HelperLost(f"its process ended with {process.returncode}"))
 
     def _hear(self, message: dict[str, Any]) -> None:
@@ -169,7 +185,8 @@ class Helper:
     def _begun(self) -> None:
         with self._lock:
             if self._flight is not None:
-                self._flight.pulse.at = time.monotonic()
+                self._flight.pulse.at = now = time.monotonic()
+                self._flight.deadline = now + self._flight.plan.timeout_s
 
     def _beat(self, text: str | None) -> None:
         with self._lock:
@@ -195,8 +212,70 @@ class Helper:
             if isinstance(result, Answers) and isinstance(flight.work, ItemCalls):
                 flight.work.results |= result.outcomes
                 result = result.ended_by
+            self._free(self, flight)
             self._landing.put(flight, result)
             self._landing.ring()
+
+
+class Helpers:
+    """As many helper processes as steps need at once: used by the control loop, freed by readers, tidied
+    by the thread that looks for work."""
+
+    def __init__(self, landing: Landing, pools: Pools, *, keep: int) -> None:
+        self._landing = landing
+        self._pools = pools
+        self._keep = keep
+        self._busy: dict[Flight, Helper] = {}
+        self._idle: list[tuple[Helper, float]] = []
+        self._lock = threading.Lock()
+
+    def start(self, flight: Flight) -> None:
+        """Begin it in a process that has nothing else to do, or a new one."""
+        with self._lock:
+            helper = (
+                self._idle.pop()[0]
+                if self._idle
+                else Helper(self._landing, self._pools, self._freed)
+            )
+            self._busy[flight] = helper
+        helper.start(flight)
+
+    def cancel(self, flight: Flight) -> None:
+        """Tell the step: `ctx.cancelled`, and CancelledError in a coroutine."""
+        if (helper := self._of(flight)) is not None:
+            helper.cancel(flight)
+
+    def kill(self, flight: Flight) -> None:
+        """End its process, and the step with it."""
+        if (helper := self._of(flight)) is not None:
+            helper.kill(flight)
+
+    def tidy(self) -> None:
+        """End processes beyond those to keep that have had nothing to do for a while."""
+        if len(self._idle) <= self._keep:
+            return
+        before = time.monotonic() - IDLE_S
+        with self._lock:
+            spare = [one for one in self._idle if one[1] <= before][: len(self._idle) - self._keep]
+            self._idle = [one for one in self._idle if one not in spare]
+        for helper, _ in spare:
+            helper.stop()
+
+    def stop(self) -> None:
+        """End those that have nothing to do."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for helper, _ in idle:
+            helper.stop()
+
+    def _of(self, flight: Flight) -> Helper | None:
+        with self._lock:
+            return self._busy.get(flight)
+
+    def _freed(self, helper: Helper, flight: Flight) -> None:
+        with self._lock:
+            del self._busy[flight]
+            self._idle.append((helper, time.monotonic()))
 
 
 def _result(message: dict[str, Any]) -> object:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from orchestrator.executor.invoke import Evaluated
 from orchestrator.executor.items import ItemCalls
 from orchestrator.executor.maps import Batch
 from orchestrator.executor.plans import StepPlan
@@ -25,10 +26,13 @@ class Flight:
     context: StepContext
     stop: Stop
     args: dict[str, object]
+    """What its handler is given, which may change what is in them."""
     started: float = field(default_factory=time.monotonic)
     deadline: float = 0.0
     ending: str | None = None
     """Why it was asked to end: timeout, heartbeat_timeout, cancel, drain."""
+    asked_at: float = 0.0
+    """When its grace began."""
     cut_at: float = 0.0
     """When it is cut off although it has not ended."""
     written: bool = False
@@ -42,6 +46,8 @@ class Flight:
     """What its runner needs to stop it."""
     work: ItemCalls | Read | None = None
     """What is done instead of one call of the handler with `args`."""
+    evaluated: Evaluated | None = None
+    """Its arguments as they were before; None: it has none."""
     batch: Batch | None = None
     """Of a map: the items whose results these are."""
 

@@ -1,4 +1,4 @@
-"""The helper process of cpu steps: `python -m orchestrator.executor.helper READ WRITE PARENT`.
+"""A helper process of the executor: `python -m orchestrator.executor.helper READ WRITE PARENT`.
 
 Lines of JSON over two pipes: a step to run comes in, what became of it goes out."""
 
@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Coroutine
 from typing import IO
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from orchestrator.conf import conf
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.masking import Mask, mask_output, masks
 from orchestrator.domain.retries import error_names
-from orchestrator.domain.steplog import Lines
+from orchestrator.domain.steplog import Lines, as_text
 from orchestrator.executor.invoke import Encoded, Fault
 from orchestrator.executor.items import ItemCalls, call, calls_of
 from orchestrator.executor.lifeline import die_with_parent
@@ -126,6 +127,38 @@ class Answers:
         self._pipe.flush()
 
 
+class Ended(Stop):
+    """The same for a coroutine: asked to end, it is cancelled."""
+
+    __slots__ = ("_cancel", "_lock")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] | None = None
+
+    def ask(self) -> None:
+        """From another thread: the step is to end."""
+        with self._lock:
+            self.asked = True
+            if self._cancel is not None:
+                self._cancel()
+
+    async def heed(self, running: Coroutine[object, object, object]) -> object:
+        """What the coroutine answers.  Raises CancelledError in it once the step is to end."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        with self._lock:
+            self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+            if self.asked:
+                task.cancel()
+        try:
+            return await running
+        finally:
+            with self._lock:
+                self._cancel = None
+
+
 def main() -> None:
     """Run steps until the pipe closes."""
     down, up, parent = (int(argument) for argument in sys.argv[1:4])
@@ -134,7 +167,7 @@ def main() -> None:
     registry.load()
     mask_output()
     tracing.start()
-    steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None] = queue.SimpleQueue()
+    steps: queue.SimpleQueue[tuple[dict[str, object], Ended] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(down, steps), daemon=True).start()
     with os.fdopen(up, "wb") as pipe:
         answers = Answers(pipe)
@@ -144,21 +177,21 @@ def main() -> None:
             answers.end(_run(*step, answers, session))
 
 
-def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Stop] | None]) -> None:
-    stop = Stop()
+def _listen(down: int, steps: queue.SimpleQueue[tuple[dict[str, object], Ended] | None]) -> None:
+    stop = Ended()
     with os.fdopen(down, "rb") as lines:
         for line in lines:
             message = json.loads(line)
             if "cancel" in message:
-                stop.asked = True
+                stop.ask()
                 continue
-            stop = Stop()
+            stop = Ended()
             steps.put((message, stop))
     steps.put(None)
 
 
 def _run(
-    message: dict[str, object], stop: Stop, answers: Answers, session: Session
+    message: dict[str, object], stop: Ended, answers: Answers, session: Session
 ) -> dict[str, object]:
     """Run one step; answers what became of it, in words that `cpu._result` reads."""
     spec = registry.get(str(message["run"]))
@@ -187,11 +220,11 @@ def _run(
     place = tracing.enter(context.traceparent)
     try:
         if work is not None:
-            value = _work(work, spec, context)
+            value = _work(work, spec, context, stop)
         else:
             value = call(spec, context, args)
             if inspect.iscoroutine(value):
-                value = asyncio.run(value)
+                value = asyncio.run(stop.heed(value))
     except BaseException as error:
         value = error
     session.close()
@@ -204,11 +237,10 @@ def _run(
     return _describe(value)
 
 
-def _work(work: ItemCalls | Read, spec: HandlerSpec, context: StepContext) -> object:
+def _work(work: ItemCalls | Read, spec: HandlerSpec, context: StepContext, stop: Ended) -> object:
     """A piece of a map's work, as its handler's kind asks for."""
-    function = spec.function
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return asyncio.run(work.run_async(spec, context))
+    if spec.is_async:
+        return asyncio.run(stop.heed(work.run_async(spec, context)))
     return work.run(spec, context)
 
 
@@ -221,10 +253,10 @@ def _describe(value: object) -> dict[str, object]:
     if isinstance(value, Continue):
         word, value = "continue", value.value
     if isinstance(value, Abort):
-        return {"word": "abort", "text": str(value)}
+        return {"word": "abort", "text": as_text(value)}
     if isinstance(value, Retry):
         after = None if value.after is None else value.after.total_seconds()
-        return {"word": "retry", "text": str(value), "after_s": after}
+        return {"word": "retry", "text": as_text(value), "after_s": after}
     if isinstance(value, Snooze):
         return {"word": "snooze", "after_s": value.for_.total_seconds()}
     if isinstance(value, Skip):
@@ -237,9 +269,12 @@ def _describe(value: object) -> dict[str, object]:
             }
         except (jsonvalue.NotJson, jsonvalue.TooBig) as error:
             return {"word": "bad_value", "text": f"the result cannot be kept: {error}"}
+        except Exception as error:  # of the value's own code
+            told = f"{type(error).__name__}: {as_text(error)}"
+            return {"word": "bad_value", "text": f"the result cannot be kept: {told}"}
     return {
         "word": "error",
-        "text": str(value),
+        "text": as_text(value),
         "kind": type(value).__name__,
         "names": list(error_names(type(value))),
         "trace": "".join(traceback.format_exception(value)),

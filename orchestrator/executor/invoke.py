@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.expressions import ExpressionFailed, Template
 from orchestrator.domain.masking import NO_MASK, Mask
 from orchestrator.domain.retries import backoff, error_names, may_retry
+from orchestrator.domain.steplog import as_text
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor.plans import Plan, StepPlan
 from orchestrator.handlers import Abort, Continue, HandlerSpec, Retry, Skip, Snooze
@@ -19,6 +20,10 @@ from orchestrator.store.work import Claimed, Completion
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 16_000
 RNG = random.Random()  # noqa: S311  (it spreads retries)
+
+Evaluated = Callable[[], Mapping[str, object]]
+"""A claim's arguments, evaluated anew from what came with it: those that its handler was given it may
+have changed.  Only an attempt that another follows pays for that."""
 
 
 class Fault(Exception):
@@ -40,12 +45,12 @@ def scope(plan: Plan, claimed: Claimed) -> dict[str, object]:
     ):
         if ordinal == claimed.ordinal and claimed.batch in (COMPENSATION, UNDO):
             root = "error" if claimed.batch == COMPENSATION else "output"
-            own[root] = jsonvalue.decode(output) if output is not None else None
+            own[root] = jsonvalue.stored(output) if output is not None else None
             continue
-        value = jsonvalue.decode(output) if output is not None and state == "succeeded" else None
+        value = jsonvalue.stored(output) if output is not None and state == "succeeded" else None
         steps[names[ordinal]] = {"output": value, "state": state}
     return {
-        "input": jsonvalue.decode(claimed.input) if claimed.input is not None else {},
+        "input": jsonvalue.stored(claimed.input) if claimed.input is not None else {},
         "steps": steps,
         "run": {"id": str(claimed.run_id), "labels": labels(claimed)},
         "tenant": {"slug": plan.tenant},
@@ -63,7 +68,7 @@ def labels(claimed: Claimed) -> dict[str, str]:
     """The run's labels."""
     if claimed.labels == "{}":
         return {}
-    return cast("dict[str, str]", jsonvalue.decode(claimed.labels))
+    return cast("dict[str, str]", jsonvalue.stored(claimed.labels))
 
 
 def arguments(plan: Plan, step: StepPlan, claimed: Claimed) -> dict[str, object]:
@@ -71,7 +76,7 @@ def arguments(plan: Plan, step: StepPlan, claimed: Claimed) -> dict[str, object]
 
     Raises Fault: expression, invalid_arguments."""
     if claimed.args is not None:
-        args: object = jsonvalue.decode(claimed.args)
+        args: object = jsonvalue.stored(claimed.args)
     else:
         template = step.step.args
         args = evaluate(template, {} if template.is_constant else scope(plan, claimed))
@@ -109,7 +114,7 @@ def conclude(
     result: object,
     *,
     seconds: float,
-    args: Mapping[str, object] | None = None,
+    args: Evaluated | None = None,
     max_bytes: int,
 ) -> Completion:
     """What an attempt's result (a value, or an exception that was raised) comes to."""
@@ -137,7 +142,7 @@ def conclude(
 
 
 def set_aside(
-    claimed: Claimed, args: Mapping[str, object], *, reason: str, delay_s: float
+    claimed: Claimed, args: Evaluated | None, *, reason: str, delay_s: float
 ) -> Completion:
     """A claim that waits for something before its handler is called; it uses no attempt."""
     return Completion(
@@ -173,7 +178,7 @@ def _failure(
     claimed: Claimed,
     error: BaseException,
     seconds: float,
-    args: Mapping[str, object] | None,
+    args: Evaluated | None,
 ) -> Completion:
     policy = step.step.retry
     attempt = claimed.attempts + 1
@@ -217,7 +222,7 @@ def describe(error: BaseException, mask: Mask = NO_MASK) -> str:
     """An exception as the error that is kept: `{code, message, type, traceback}`.
 
     Masked before it is cut: half a secret would not be found any more."""
-    message = mask.text(str(error))
+    message = mask.text(as_text(error))
     if isinstance(error, Fault):
         return _error(error.code, message, None, None)
     if isinstance(error, Abort):
@@ -244,9 +249,12 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def kept(claimed: Claimed, args: Mapping[str, object] | None) -> str | None:
+def kept(claimed: Claimed, args: Evaluated | None) -> str | None:
     """The arguments to keep for the next attempt, unless they are kept already; those that name
-    secrets are not kept, but evaluated anew."""
+    secrets, or that JSON cannot hold, are not kept, but evaluated anew."""
     if args is None or claimed.args is not None or claimed.secrets is not None:
         return None
-    return jsonvalue.encode(args)
+    try:
+        return jsonvalue.encode(args())
+    except (jsonvalue.NotJson, jsonvalue.TooBig):
+        return None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from orchestrator import logs, tracing
@@ -39,14 +40,16 @@ class Loop:
 
     def _begin(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
-            flight.handle = self._loop.create_task(self._fly(flight))
+            flight.handle = task = self._loop.create_task(self._fly(flight))
+            # not at the end of `_fly`: what is cancelled before its first turn never gets there
+            task.add_done_callback(partial(self._land, flight))
 
     def _cancel(self, flight: Flight) -> None:
-        task = cast("asyncio.Task[None] | None", flight.handle)
+        task = cast("asyncio.Task[object] | None", flight.handle)
         if task is not None:
             task.cancel()
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Flight) -> object:
         spec = flight.plan.spec
         assert spec is not None
         result: object
@@ -64,7 +67,10 @@ class Loop:
                 await flight.session.aclose()
             except BaseException as error:  # a cancel, while it is given back all the same
                 logger.debug("a connection was given back behind its step: %r", error)
-        self._landing.put(flight, result)
+        return result
+
+    def _land(self, flight: Flight, task: asyncio.Task[object]) -> None:
+        self._landing.put(flight, asyncio.CancelledError() if task.cancelled() else task.result())
         if not self._ringing:
             self._ringing = True
             self._loop.call_soon(self._ring)

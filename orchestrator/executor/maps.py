@@ -12,7 +12,6 @@ from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Call, MapSpec
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.maps import make_packs, packs_text
-from orchestrator.domain.masking import Mask
 from orchestrator.domain.retries import backoff
 from orchestrator.executor import invoke
 from orchestrator.executor.gates import Held
@@ -95,6 +94,7 @@ class Batch:
     `missed`: how many of those that counted an item sat out, for its host was held off."""
 
     items: list[object]
+    """Each is handed out at most once, and may be another after that."""
     first: int
     done: dict[int, str]
     failed: dict[int, dict[str, object]]
@@ -110,7 +110,7 @@ class Batch:
 def open_batch(step: StepPlan, claimed: Claimed) -> Batch:
     """The batch with its items, as its row keeps them."""
     assert step.step.map is not None
-    kept = cast("dict[str, Any]", jsonvalue.decode(claimed.args or '{"items":[]}'))
+    kept = _row(claimed)
     return Batch(
         items=kept["items"],
         first=(claimed.batch - 1) * step.step.map.batch_size,
@@ -118,6 +118,11 @@ def open_batch(step: StepPlan, claimed: Claimed) -> Batch:
         failed={int(at): error for at, error in kept.get("failed", {}).items()},
         missed={int(at): count for at, count in kept.get("missed", {}).items()},
     )
+
+
+def _row(claimed: Claimed) -> dict[str, Any]:
+    """What a batch's row keeps (see `_kept`)."""
+    return cast("dict[str, Any]", jsonvalue.stored(claimed.args or '{"items":[]}'))
 
 
 def prepare(plan: Plan, step: StepPlan, claimed: Claimed, batch: Batch) -> dict[str, object]:
@@ -131,21 +136,23 @@ def prepare(plan: Plan, step: StepPlan, claimed: Claimed, batch: Batch) -> dict[
     scope = {} if template.is_constant else invoke.scope(plan, claimed)
     items = batch.items
     if handler.batch:
-        args = invoke.evaluate(template, {**scope, "item": items})
-        return invoke.checked(step, args if uses_item else {**args, "items": items})
+        handed = list(items)  # a handler may use its list up
+        args = invoke.evaluate(template, {**scope, "item": handed})
+        return invoke.checked(step, args if uses_item else {**args, "items": handed})
 
     arguments: Callable[[int], dict[str, object]]
     if uses_item:
+        shares = template.roots != {"item"}
 
         def arguments(place: int) -> dict[str, object]:
             found = invoke.evaluate(template, {**scope, "item": items[place]})
-            return invoke.checked(step, found)
+            return invoke.checked(step, _apart(found) if shares else found)
     else:
         common = invoke.evaluate(template, scope)
         invoke.checked(step, {**common, "item": None})
 
         def arguments(place: int) -> dict[str, object]:
-            return {**common, "item": items[place]}
+            return {**_apart(common), "item": items[place]}
 
     batch.calls = ItemCalls(
         first=batch.first,
@@ -157,10 +164,17 @@ def prepare(plan: Plan, step: StepPlan, claimed: Claimed, batch: Batch) -> dict[
     return {}
 
 
+def _apart(args: dict[str, object]) -> dict[str, object]:
+    """Arguments for one item alone: what its handler changes in them no other item sees."""
+    if any(isinstance(value, (dict, list)) for value in args.values()):
+        return cast("dict[str, object]", jsonvalue.copied(args))
+    return args
+
+
 def prepare_read(plan: Plan, source: StepPlan, claimed: Claimed, max_bytes: int) -> Read:
     """The reading of a chunk.  Raises Fault: expression, invalid_arguments."""
     assert source.step.map is not None
-    position = cast("dict[str, Any]", jsonvalue.decode(claimed.args or "{}"))
+    position = cast("dict[str, Any]", jsonvalue.stored(claimed.args or "{}"))
     template = source.step.args
     scope = {} if template.is_constant else invoke.scope(plan, claimed)
     args = invoke.evaluate(template, scope)
@@ -212,7 +226,7 @@ def conclude(
             again[at] = text
         else:
             failed[at] = cast(
-                "dict[str, object]", jsonvalue.decode(invoke.describe(text, claimed.mask))
+                "dict[str, object]", jsonvalue.stored(invoke.describe(text, claimed.mask))
             )
     if failed and spec.on_error == "fail_fast":
         done = Completion(claimed, "failed", seconds, error=_error(batch, failed))
@@ -221,9 +235,8 @@ def conclude(
     else:
         done = _ended(spec, claimed, batch, texts, failed, seconds)
     if failed and step.step.compensate is not None:
-        done.args = _kept(
-            batch, texts, {}, claimed.mask
-        )  # which may have the failed ones tried again
+        # which may have the failed ones tried again
+        done.args = _kept(claimed, batch, texts, {})
     return done
 
 
@@ -264,7 +277,7 @@ def _whole(batch: Batch, result: object) -> dict[int, object]:
     if isinstance(result, Continue):
         result = result.value
     if isinstance(result, invoke.Encoded):
-        result = jsonvalue.decode(result.text)
+        result = jsonvalue.stored(result.text)
     if isinstance(result, BaseException):
         return dict.fromkeys(range(len(batch.items)), result)
     if isinstance(result, (list, tuple)) and len(result) == len(batch.items):
@@ -305,26 +318,26 @@ def _again(
         seconds,
         error=invoke.describe(failures[0], claimed.mask) if failures else None,
         reason="breaker" if held else "retry" if failures else "snooze",
-        args=_kept(batch, texts, failed, claimed.mask),
+        args=_kept(claimed, batch, texts, failed),
         delay_s=max(delays),
         counts=bool(failures),
     )
 
 
 def _kept(
+    claimed: Claimed,
     batch: Batch,
     texts: Mapping[int, str],
     failed: Mapping[int, dict[str, object]],
-    mask: Mask,
 ) -> str:
-    """What a batch's row keeps for its next attempt."""
+    """What a batch's row keeps for its next attempt; its items as the row has them, for the handler may
+    have changed those it was given."""
+    mask, items = claimed.mask, _row(claimed)["items"]
     done = ",".join(f'"{at}":{mask.json(text) if text else "null"}' for at, text in texts.items())
     kept: dict[str, object] = {"failed": {str(at): error for at, error in failed.items()}}
     if batch.missed:
         kept["missed"] = {str(at): count for at, count in batch.missed.items()}
-    return (
-        f'{{"items":{jsonvalue.encode(batch.items)},"done":{{{done}}},{jsonvalue.encode(kept)[1:]}'
-    )
+    return f'{{"items":{jsonvalue.encode(items)},"done":{{{done}}},{jsonvalue.encode(kept)[1:]}'
 
 
 def _asked_s(error: BaseException) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.executor import control, invoke
@@ -38,56 +38,59 @@ def whole(connection: Connection, claimed: Claimed, needs: Sequence[int]) -> Cla
     )
 
 
-def put_away(connection: Connection, plans: Plans, completions: Iterable[Completion]) -> None:
+def put_away(connection: Connection, plans: Plans, completions: Sequence[Completion]) -> None:
     """Put references in place of large outputs and arguments; an output beyond the tenant's limit
     fails its attempt.  What was put away before is left alone, so it may be called again."""
+    limits = payloads.small_limits(
+        connection, ((one.claimed.tenant_id, one.output) for one in completions)
+    )
     for completion in completions:
         claimed = completion.claimed
         if claimed.batch < 0:
             continue  # what a step calls besides; a chunk of a source, which SQL takes apart
         try:
             if claimed.batch > 0:
-                completion.output = _results(connection, claimed, completion.output)
+                completion.output = _results(connection, claimed, completion.output, limits)
                 continue
-            completion.args = _kept(connection, claimed, completion.args, limited=False)
-            completion.output = _kept(connection, claimed, completion.output)
+            completion.args = _kept(connection, claimed, completion.args)
+            completion.output = _limited(connection, claimed, completion.output, limits)
         except PayloadTooLarge as error:
             _refuse(plans, completion, error)
 
 
 def verdicts_put_away(
-    connection: Connection, verdicts: Iterable[Verdict | Settled]
+    connection: Connection, verdicts: Sequence[Verdict | Settled]
 ) -> list[Verdict | Settled]:
     """The verdicts with references in place of large outputs, values of `on_error` and signals."""
+    limits = payloads.small_limits(
+        connection,
+        ((one.claimed.tenant_id, one.value) for one in verdicts if one.verdict == "output"),
+    )
     found: list[Verdict | Settled] = []
     for verdict in verdicts:
-        if (
-            isinstance(verdict, Verdict)
-            and verdict.verdict == "output"
-            and payloads.is_large(verdict.value)
-        ):
-            found.append(_output(connection, verdict))
+        if isinstance(verdict, Verdict) and verdict.verdict == "output":
+            found.append(_output(connection, verdict, limits))
         elif verdict.verdict == "succeeded" and payloads.is_large(verdict.value):
-            kept = _kept(connection, verdict.claimed, verdict.value, limited=False)
+            kept = _kept(connection, verdict.claimed, verdict.value)
             found.append(replace(verdict, value=kept))
         elif payloads.is_large(verdict.fallback):
-            kept = _kept(connection, verdict.claimed, verdict.fallback, limited=False)
+            kept = _kept(connection, verdict.claimed, verdict.fallback)
             found.append(replace(verdict, fallback=kept))
         else:
             found.append(verdict)
     return found
 
 
-def _output(connection: Connection, verdict: Verdict) -> Verdict:
+def _output(connection: Connection, verdict: Verdict, limits: Mapping[int, int]) -> Verdict:
     try:
-        kept = _kept(connection, verdict.claimed, verdict.value)
+        kept = _limited(connection, verdict.claimed, verdict.value, limits)
     except PayloadTooLarge as error:
         return control.refused_output(verdict.claimed, f"output: {error}")
-    return replace(verdict, value=kept)
+    return verdict if kept is verdict.value else replace(verdict, value=kept)
 
 
 def _kept(
-    connection: Connection, claimed: Claimed, text: str | None, *, limited: bool = True
+    connection: Connection, claimed: Claimed, text: str | None, *, limited: bool = False
 ) -> str | None:
     if text is None or not payloads.is_large(text):
         return text
@@ -96,12 +99,26 @@ def _kept(
     )
 
 
-def _results(connection: Connection, claimed: Claimed, text: str | None) -> str | None:
+def _limited(
+    connection: Connection, claimed: Claimed, text: str | None, limits: Mapping[int, int]
+) -> str | None:
+    """The same for what the tenant's limit holds for; `limits`: those beneath what stays in its row.
+
+    Raises PayloadTooLarge."""
+    limit = limits.get(claimed.tenant_id)
+    if limit is not None and text is not None and (size := len(text.encode())) > limit:
+        raise PayloadTooLarge(size, limit)
+    return _kept(connection, claimed, text, limited=True)
+
+
+def _results(
+    connection: Connection, claimed: Claimed, text: str | None, limits: Mapping[int, int]
+) -> str | None:
     """A batch's list; of a large one what is between its brackets is put away, for SQL puts the map's
     output together of that."""
     if text is None or not payloads.is_large(text):
-        return text
-    return f"[{_kept(connection, claimed, text[1:-1])}]"
+        return _limited(connection, claimed, text, limits)
+    return f"[{_limited(connection, claimed, text[1:-1], limits)}]"
 
 
 def _refuse(plans: Plans, completion: Completion, error: PayloadTooLarge) -> None:

@@ -17,6 +17,7 @@ from orchestrator.store import Connection, plans
 from orchestrator.store.work import Claimed
 
 MAX_STEPS = 100_000
+CPU_QUEUE = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,8 @@ class Plans:
 
     def _step(self, step: Step, names: tuple[str, ...]) -> StepPlan:
         spec = self._registry.get(step.handler) if step.handler else None
-        kind = "cpu" if step.queue == "cpu" else spec.kind if spec else "blocking"
         source = self._source(step, names)
+        kind = _kind(step.queue, spec)
         return StepPlan(step, spec, kind, step.timeout.total_seconds(), names, source)
 
     def _source(self, step: Step, names: tuple[str, ...]) -> StepPlan | None:
@@ -120,7 +121,6 @@ class Plans:
         call = step.map.over
         spec = self._registry.get(call.handler)
         queue = (spec.queue if spec else None) or DEFAULT_QUEUE
-        kind = "cpu" if queue == "cpu" else spec.kind if spec else "blocking"
         reads = replace(
             step,
             handler=call.handler,
@@ -129,7 +129,15 @@ class Plans:
             heartbeat=None,
             has_on_error_value=False,
         )
+        kind = _kind(queue, spec)
         return StepPlan(reads, spec, kind, step.timeout.total_seconds(), names)
+
+
+def _kind(queue: str, spec: HandlerSpec | None) -> str:
+    """Where a step of this queue runs: the step's queue decides, whatever its handler's own is."""
+    if queue == CPU_QUEUE:
+        return "cpu"
+    return "async" if spec is not None and spec.is_async else "blocking"
 
 
 def _as_step(step: Step, call: Call, rule: TriggerRule) -> Step:

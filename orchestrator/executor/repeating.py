@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.definition import Step
 from orchestrator.domain.expressions import ExpressionFailed, evaluate_condition
@@ -20,11 +18,11 @@ def goes_on(step: Step, claimed: Claimed, output: str, *, repeats: int, tenant: 
     if step.repeat is None:
         return False
     scope = {
-        "input": jsonvalue.decode(claimed.input) if claimed.input is not None else {},
+        "input": jsonvalue.stored(claimed.input) if claimed.input is not None else {},
         "run": {"id": str(claimed.run_id), "labels": invoke.labels(claimed)},
         "tenant": {"slug": tenant},
         "secrets": invoke.secrets_of(claimed),
-        "output": jsonvalue.decode(output),
+        "output": jsonvalue.stored(output),
     }
     try:
         if evaluate_condition(step.repeat.until, scope):
@@ -38,7 +36,7 @@ def goes_on(step: Step, claimed: Claimed, output: str, *, repeats: int, tenant: 
 
 
 def judge(
-    step: StepPlan, done: Completion, *, args: Mapping[str, object] | None, tenant: str
+    step: StepPlan, done: Completion, *, args: invoke.Evaluated | None, tenant: str
 ) -> Completion:
     """The completion of a handler's step; instead of its success, perhaps its next time or failure."""
     claimed = done.claimed

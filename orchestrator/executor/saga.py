@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchestrator.domain.statuses import StepState
 from orchestrator.domain.undo import COMPENSATION, UNDO
 from orchestrator.executor import invoke
@@ -33,7 +31,7 @@ def conclude(
     result: object,
     *,
     seconds: float,
-    args: Mapping[str, object] | None = None,
+    args: invoke.Evaluated | None = None,
     max_bytes: int,
 ) -> Completion:
     """What a result comes to, as `invoke.conclude` says, save that a compensation's answer is about

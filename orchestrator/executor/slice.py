@@ -11,27 +11,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 
-from orchestrator import broadcast, dispatch, tracing
+from orchestrator import broadcast, dispatch
 from orchestrator.domain.maps import SOURCE
 from orchestrator.domain.undo import UNDO
-from orchestrator.executor import deciding, invoke, payloads, saga, secrets
-from orchestrator.executor.ending import TIMEOUTS, conclude
+from orchestrator.executor import deciding, invoke, payloads, secrets
+from orchestrator.executor.ending import TIMEOUTS, conclude, isolate
 from orchestrator.executor.flights import Flight
 from orchestrator.executor.heartbeat import Heartbeats
 from orchestrator.executor.later import Later
-from orchestrator.executor.loading import load
+from orchestrator.executor.loading import load, prepare
 from orchestrator.executor.logs import Logs
-from orchestrator.executor.plans import StepPlan
-from orchestrator.handlers import Pulse, StepContext, Stop
 from orchestrator.store import Connection, closing, work
 from orchestrator.store.settling import Settled
 from orchestrator.store.work import Claimed, Completion, Verdict, Wanted
-from tenants.connections import Session
 
 if TYPE_CHECKING:
     from orchestrator.executor.child import Child
@@ -41,6 +39,8 @@ logger = logging.getLogger(__name__)
 CLAIM_MOST = 50
 """Steps taken at once: as many as keep a process busy for some milliseconds, so that others get theirs."""
 WAKE_EVERY_S = 0.1
+ALONE_EVERY_S = 0.25
+"""How often a busy process asks for steps that were lost before, which run in processes of their own."""
 ASYNC_SLACK_S = 0.1
 """A cancelled coroutine ends within a turn of its loop; after this its outcome is written without it."""
 STUCK_S = 2.0
@@ -63,6 +63,7 @@ class Slice:
         self.woke_at = 0.0
         self.polled_at = 0.0
         self.later = Later()
+        self.alone_at = 0.0
         self.draining_since: float | None = None
         self.retiring = False
 
@@ -85,10 +86,12 @@ class Slice:
         claimed = self._exchange(wanted)
         if claimed:
             self._start(claimed)
-        if self.completions or self.verdicts:
+        if self.completions or self.verdicts or self.released:
             return True
         if not self.flights and not self.stuck and not claimed:
-            return self.later.wait(self.child.landing)
+            return self.draining_since is None and self.later.wait(self.child.landing)
+        if self._is_spent():
+            return False
         if not claimed:
             self.child.landing.wait(self._patience())
         return True
@@ -133,29 +136,45 @@ class Slice:
                 "a handler did not end after its cut-off: this process hands back its work and retires"
             )
             self.retiring = True
+            if self.draining_since is None:
+                self.draining_since = min(flight.cut_at for flight in self.stuck)
             self._notice_draining(now)
+
+    def _is_spent(self) -> bool:
+        """Nothing is left but code that does not end although it has had its grace: only the end of
+        the process ends it, and gives back what it holds."""
+        now = time.monotonic()
+        return (
+            self.retiring
+            and not self.flights
+            and all(
+                now >= max(flight.asked_at + self.conf.grace_s, flight.cut_at + STUCK_S)
+                for flight in self.stuck
+            )
+        )
 
     def _end(self, flight: Flight, why: str, now: float) -> None:
         """Ask a flight to end, and fix when it is cut off if it does not."""
         flight.ending = why
+        flight.asked_at = now
         flight.stop.asked = True
         kind = flight.plan.kind
         if why in TIMEOUTS:
-            grace = ASYNC_SLACK_S if kind == "async" else 0.0
+            grace = ASYNC_SLACK_S if kind == "async" or flight.claimed.suspect else 0.0
         else:
             grace = self.conf.grace_s
         flight.cut_at = now + grace
         if kind == "async":
             self.child.loop.cancel(flight)
-        elif kind == "cpu" and why not in TIMEOUTS:
-            self.child.helper.cancel(flight)
+        elif kind == "cpu" and grace:
+            self.child.helpers.cancel(flight)
 
     def _cut(self, flight: Flight, now: float) -> None:
         """It has not ended: stop its code where that can be done, else write its outcome without it."""
         self.child.end_session(flight)
         if flight.plan.kind == "cpu":
             flight.cut_at = 0.0
-            self.child.helper.kill(flight)  # its end comes at once
+            self.child.helpers.kill(flight)  # its end comes at once
             return
         if flight.plan.kind == "blocking":
             self.child.threads.cut(flight)
@@ -166,6 +185,8 @@ class Slice:
         flight.seconds = now - flight.started
         completion = self._concluded(flight, invoke.Fault("cancelled", "cut off", retry=False))
         completion.held = True
+        if completion.outcome == "ready":  # any process would start it while this code still runs
+            completion.outcome, completion.reason, completion.delay_s = "waiting", "retry", 0.0
         self.completions.append(completion)
 
     def _notice_draining(self, now: float) -> None:
@@ -177,6 +198,7 @@ class Slice:
             for flight in self.flights:
                 if flight.ending is None:
                     self._end(flight, "drain", now)
+                    flight.asked_at = self.draining_since
                     flight.cut_at = now + ASYNC_SLACK_S
 
     def _cancel_closing(self, closing_runs: dict[UUID, bool]) -> None:
@@ -205,20 +227,28 @@ class Slice:
     def _wanted(self) -> Wanted | None:
         if self.draining_since is not None or not self.child.alive:
             return None
-        cpu = sum(1 for flight in self.flights if flight.plan.kind == "cpu")
-        suspect = any(flight.claimed.suspect for flight in self.flights)
+        cpu = suspects = 0
+        for flight in self.flights:
+            cpu += flight.plan.kind == "cpu"
+            suspects += flight.claimed.suspect
         room = (
             min(self.conf.async_limit, self.conf.thread_limit)
             - (len(self.flights) - cpu)
             - len(self.stuck)
         )
+        now = time.monotonic()
+        alone = suspects < self.conf.suspect_limit and (
+            not self.flights or now - self.alone_at >= ALONE_EVERY_S
+        )
+        if alone:
+            self.alone_at = now
         return Wanted(
             queues=self.child.queues,
             handlers=self.child.handler_ids,
             costs=self.child.costs.means,
-            want=0 if suspect else max(0, min(room, CLAIM_MOST)),
-            want_cpu=0 if suspect else max(0, self.conf.cpu_limit - cpu),
-            alone=not self.flights and not self.stuck,
+            want=max(0, min(room, CLAIM_MOST)),
+            want_cpu=max(0, self.conf.cpu_limit - (cpu - suspects)),
+            alone=alone,
             outputs_bytes=self.conf.outputs_bytes,
         )
 
@@ -254,10 +284,14 @@ class Slice:
             self.child.disconnected(error)
             return []
         except psycopg.DataError:
-            self._isolate(completions)
+            isolate(self.child.connection(), self.child.worker_id, completions)
+            self.completions = []
+            self.verdicts = []  # were not written; they are asked for again after a second
             return []
         if wanted is not None and claimed and len(claimed) >= wanted.want:
             self._wake_another()
+        if any(one.suspect for one in claimed):
+            self.alone_at = 0.0  # more were lost with it, as likely as not
         return claimed
 
     def _poll(self) -> None:
@@ -274,22 +308,6 @@ class Slice:
             self.child.breakers.refresh(connection, self.flights)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.child.disconnected(error)
-
-    def _isolate(self, completions: list[Completion]) -> None:
-        """PostgreSQL refused a batch for what it holds: write them one by one, failing the culprit."""
-        for completion in completions:
-            try:
-                work.exchange(self.child.connection(), self.child.worker_id, [completion], [], None)
-            except psycopg.DataError as error:
-                fault = invoke.Fault(
-                    "invalid_output", f"the result cannot be kept: {error}", retry=False
-                )
-                described = invoke.describe(fault, completion.claimed.mask)
-                bad = Completion(completion.claimed, "failed", completion.seconds, error=described)
-                bad.ended = completion.ended
-                work.exchange(self.child.connection(), self.child.worker_id, [bad], [], None)
-        self.completions = []
-        self.verdicts = []  # were not written; they are asked for again after a second
 
     def _wake_another(self) -> None:
         """There may be more than this process takes: wake one more, which does the same."""
@@ -311,7 +329,10 @@ class Slice:
                 self.verdicts += [] if verdict is None else [verdict]
                 continue
             step = plan.of(claimed)
-            flight = self._flight(plan.tenant, step, claimed)
+            if claimed.suspect:
+                # a process died under it: it takes no bystander with it twice
+                step = replace(step, kind="cpu")
+            flight = prepare(self.child, self.heartbeats, self.logs, plan.tenant, step, claimed)
             try:
                 load(self.child.connection(), plan, flight, max_bytes=self.conf.payload_bytes)
             except invoke.Fault as fault:
@@ -324,37 +345,11 @@ class Slice:
             if step.kind == "async":
                 coroutines.append(flight)
             elif step.kind == "cpu":
-                self.child.helper.start(flight)
+                self.child.helpers.start(flight)
             else:
                 self.child.threads.start(flight)
         if coroutines:
             self.child.loop.start(coroutines)
-
-    def _flight(self, tenant: str, step: StepPlan, claimed: Claimed) -> Flight:
-        stop = Stop()
-        part, uncertain = saga.part(claimed)
-        context = StepContext(
-            tenant=tenant,
-            run_id=claimed.run_id,
-            step=step.step.name,
-            index=claimed.batch - 1 if claimed.batch > 0 else None,
-            attempt=claimed.attempts + 1,
-            labels=invoke.labels(claimed),
-            repetition=claimed.repeats + 1,
-            uncertain=uncertain,
-            _part=part,
-            progress=self.heartbeats.before(claimed),
-            _session=Session(self.child.pools, claimed.tenant_id),
-            _stop=stop,
-            _pulse=Pulse(self.heartbeats.notice),
-            _lines=self.logs.lines(claimed),
-            traceparent=None
-            if claimed.trace is None
-            else tracing.for_attempt(claimed.trace, *claimed.key[1:], claimed.epoch),
-        )
-        flight = Flight(claimed, step, context, stop, {})
-        flight.deadline = flight.started + step.timeout_s
-        return flight
 
     def _patience(self) -> float:
         """Seconds until something must be looked at, if nothing ends before."""

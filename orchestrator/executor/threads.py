@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import queue
 import sys
 import threading
@@ -10,6 +11,8 @@ import threading
 from orchestrator import logs, tracing
 from orchestrator.executor.flights import Flight, Landing
 from orchestrator.executor.items import call
+
+logger = logging.getLogger(__name__)
 
 
 class CutOff(BaseException):
@@ -51,19 +54,16 @@ class Threads:
 
     def _run(self) -> None:
         while True:
-            try:
-                self._fly(self._waiting.get())
-            except CutOff:
-                continue  # it came just after the step had ended
+            self._fly(self._waiting.get())
 
     def _fly(self, flight: Flight) -> None:
         spec = flight.plan.spec
         assert spec is not None
         result: object = None
         place: object = None
-        with self._lock:
-            self._at[flight] = threading.get_ident()
         try:
+            with self._lock:
+                self._at[flight] = threading.get_ident()
             logs.step.set(flight.context)
             place = tracing.enter(flight.context.traceparent)
             if flight.work is not None:
@@ -72,13 +72,21 @@ class Threads:
                 result = call(spec, flight.context, flight.args)
         except BaseException as error:
             result = error
-        finally:
-            try:
-                flight.session.close()
-            finally:  # a cut may come while it is given back
-                with self._lock:
-                    self._at.pop(flight, None)
-                    self._idle += 1
-                self._landing.put(flight, result)
-                self._landing.ring()
-                tracing.leave(place)
+        try:
+            self._land(flight, result)
+        except CutOff:  # it came when the code had ended; there is one at most
+            self._land(flight, result)
+        tracing.leave(place)
+
+    def _land(self, flight: Flight, result: object) -> None:
+        """The code has ended.  A CutOff may interrupt this once, until `_at` is left; it is done again then."""
+        try:
+            flight.session.close()
+        except Exception:
+            logger.exception("a step's connection was not given back")
+        with self._lock:
+            if flight in self._at:
+                del self._at[flight]  # no call: these two are done both, or neither
+                self._idle += 1
+        self._landing.put(flight, result)
+        self._landing.ring()

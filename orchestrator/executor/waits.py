@@ -85,7 +85,7 @@ def _unsuccessful(step: StepPlan, claimed: Claimed, facts: Facts, described: str
     """The wait has ended with this error (JSON)."""
     if claimed.closing is not None and step.step.trigger_rule != "always":
         return Settled(claimed, "cancelled", described)
-    error = cast("dict[str, str]", jsonvalue.decode(described))
+    error = cast("dict[str, str]", jsonvalue.stored(described))
     fault = invoke.Fault(error["code"], error["message"], retry=True)
     return _failed(step, claimed, facts, fault, described)
 
@@ -123,7 +123,7 @@ def _child(
     version_id = found[1]
     means.plans.need(means.connect(), [version_id])
     definition = means.plans.get(version_id).definition
-    value = jsonvalue.decode(args)
+    value = jsonvalue.stored(args)
     if definition.input_schema is not None:
         wrong = _validator(jsonvalue.encode(definition.input_schema)).problems(value, "")
         if wrong:
@@ -154,7 +154,7 @@ def _input(plan: Plan, step: StepPlan, claimed: Claimed, facts: Facts, means: Me
 
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Validator:
-    return compile_schema(cast("dict[str, object]", jsonvalue.decode(schema)))
+    return compile_schema(cast("dict[str, object]", jsonvalue.stored(schema)))
 
 
 def _new_child(

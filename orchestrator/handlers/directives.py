@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.domain.durations import parse_duration
+from orchestrator.domain.steplog import as_text
 
 
 class Directive(Exception):
@@ -37,7 +38,7 @@ class Skip(Directive):
 
     def __init__(self, reason: str = "skipped by its handler") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = as_text(reason)
 
 
 class Continue(Directive):

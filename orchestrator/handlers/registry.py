@@ -37,6 +37,13 @@ class HandlerSpec:
     takes_context: bool
     constant: tuple[str, ...] = ()
 
+    @property
+    def is_async(self) -> bool:
+        """Whether its function is a coroutine's, wherever it runs."""
+        return inspect.iscoroutinefunction(self.function) or inspect.isasyncgenfunction(
+            self.function
+        )
+
     def info(self) -> HandlerInfo:
         """What the domain needs to know of it."""
         return HandlerInfo(

@@ -267,6 +267,11 @@ class StepRun(models.Model):
                 name="step_run_ready",
             ),
             models.Index(
+                fields=("tenant",),
+                condition=models.Q(state="ready", suspect=True),
+                name="step_run_lost",
+            ),
+            models.Index(
                 fields=("tenant", "run", "rank"),
                 condition=models.Q(state="ready", parked__isnull=False),
                 name="step_run_parked",

@@ -93,6 +93,8 @@ def pair(events: Iterable[Event]) -> list[dict[str, object]]:
             ended = ENDS[event.type]
             if event.type == "step.waiting" and '"repeat"' in (event.data or ""):
                 ended = "repeated"
+            elif event.type == "step.waiting" and '"retry"' in (event.data or ""):
+                ended = "given_back"  # by a process that is drained; it waits for its code's end
             attempts[-1] |= {
                 "state": ended,
                 "finished_at": event.at,

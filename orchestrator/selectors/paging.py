@@ -88,6 +88,15 @@ def unseal_numbers(kind: str, cursor: str, count: int) -> list[int]:
     return [int(part) for part in parts]
 
 
+def unseal_time(kind: str, cursor: str) -> datetime:
+    """The moment in a cursor made by `seal_number` of its microseconds since 1970.  Raises
+    InvalidCursor."""
+    try:
+        return EPOCH + timedelta(microseconds=unseal_number(kind, cursor))
+    except OverflowError:
+        raise _bad() from None
+
+
 def seal_moment(kind: str, at: datetime, row_id: UUID) -> str:
     """A cursor behind the row made at this moment, with this id."""
     return seal(kind, (at - EPOCH) // timedelta(microseconds=1), row_id.hex)

@@ -45,7 +45,7 @@ class Payload:
     @property
     def value(self) -> object:
         """The decoded value; integers keep every digit."""
-        return jsonvalue.decode(self.text)
+        return jsonvalue.stored(self.text)
 
 
 def payload(text: str | None) -> Payload | None:

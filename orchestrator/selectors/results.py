@@ -74,6 +74,6 @@ def _values(row: StepRun, count: int) -> tuple[str, list[object]]:
     if row.state != "succeeded":
         return "", [None] * count if row.state == "failed" else []
     (text,) = payloads.resolve(store.connection(), [row.output])
-    values = [] if text is None else jsonvalue.decode(text)
+    values = [] if text is None else jsonvalue.stored(text)
     assert isinstance(values, list)
     return text or "", values

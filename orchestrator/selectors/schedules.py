@@ -22,7 +22,7 @@ from orchestrator.selectors.paging import (
     seal,
     seal_number,
     unseal,
-    unseal_number,
+    unseal_time,
 )
 from orchestrator.selectors.payloads import Payload
 from tenants.models import Tenant
@@ -150,8 +150,7 @@ def fires_page(
     if backfill is not None:
         rows = rows.filter(backfill_id=_uuid(backfill))
     if cursor is not None:
-        micros = unseal_number(FIRES_CURSOR, cursor)
-        rows = rows.filter(nominal_at__lt=EPOCH + micros * MICROSECOND)
+        rows = rows.filter(nominal_at__lt=unseal_time(FIRES_CURSOR, cursor))
     found = list(rows.order_by("-nominal_at")[: limit + 1])
     more = len(found) > limit
     found = found[:limit]

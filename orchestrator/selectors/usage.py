@@ -41,7 +41,8 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class UsageWindow:
-    """Hours up to now, oldest first, without holes; the last one is still filling."""
+    """Hours up to now, oldest first, without holes; the first one is whole, the last one is still
+    filling."""
 
     since: datetime
     until: datetime
@@ -57,7 +58,7 @@ def usage_window(*, tenant: Tenant, window_s: int, now: datetime | None = None) 
         raise ValueError(f"a window is {HOUR_S} to {LONGEST_S} seconds long, not {window_s}")
     moment = now or timezone.now()
     end = int(moment.timestamp()) // HOUR_S * HOUR_S
-    begin = end - (-(-window_s // HOUR_S) - 1) * HOUR_S
+    begin = int(moment.timestamp() - window_s) // HOUR_S * HOUR_S
     since = datetime.fromtimestamp(begin, UTC)
     asked = {"tenant_id": tenant.pk, "width_s": HOUR_S, "at__gte": since, "at__lte": moment}
     counted = {row.at: row for row in Rollup.objects.filter(workflow_id=0, **asked).defer(

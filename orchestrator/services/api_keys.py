@@ -39,7 +39,7 @@ def rotate_api_key(
 ) -> tuple[ApiKey, str]:
     """A key in the place of another, and its text, shown this once; `body`: `{overlap?, expires_at?}`.
 
-    Raises ApiKeyNotFound, InvalidRequest, ApiKeyEnded."""
+    Raises ApiKeyNotFound, InvalidRequest, ApiKeyEnded, QuotaUsedUp."""
     key = access_api_key(tenant=tenant, key_id=key_id)
     reader = Reader()
     raw = _mapping(reader, body, ("overlap", "expires_at"))

@@ -6,7 +6,6 @@ Whatever is wrong with one schedule becomes its outcome, and hinders no other.""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import OrderedDict, defaultdict
@@ -21,22 +20,15 @@ from uuid_utils.compat import uuid7
 from orchestrator import dispatch
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.calendar import Cron, Due, Every, Missed, Timing, look
-from orchestrator.domain.concurrency import concurrency_key
-from orchestrator.domain.definition.model import ConcurrencySpec
-from orchestrator.domain.definition.policies import read_concurrency
-from orchestrator.domain.definition.reader import Reader
-from orchestrator.domain.errors import OverQuota
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.overlap import MOST_QUEUED, Decision, Overlap, decide, room
-from orchestrator.domain.schemas import Validator, compile_schema
-from orchestrator.domain.times import format_time
-from orchestrator.store import Connection, closing, schedules
+from orchestrator.services.schedule_runs import ACTOR, Facts, close, new_run, read_facts, refuse
+from orchestrator.store import Connection, schedules
 from orchestrator.store.schedules import ActiveRun, DueSchedule, Fire, WaitingTime
-from orchestrator.store.submit import NewRun, SubmittedRun, submit
+from orchestrator.store.submit import NewRun, submit
 
 logger = logging.getLogger(__name__)
 
-ACTOR = "schedule"
 AT_ONCE = 50
 """Schedules of a tenant that are carried out in one transaction, before the next tenant's turn."""
 BUSY_S = 0.5
@@ -45,7 +37,6 @@ SOONEST_S, LATEST_S = 0.25, 5.0
 MOST_FACTS = 256
 PASSING = ("tenant_suspended", "workflow_paused")
 """What ends by itself being lifted: times that wait go on waiting."""
-TAKEN = "As many runs with its concurrency key run as its workflow takes, and it says `reject`."
 BLOCKED = {
     "tenant_suspended": "The tenant is suspended.",
     "workflow_paused": "The workflow is paused.",
@@ -80,14 +71,6 @@ def timing_of(
         return Cron(cron, zone)
     assert interval is not None
     return Every(interval, anchor_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a version asks of its runs: their input's schema, and its key of concurrency."""
-
-    validator: Validator | None
-    concurrency: ConcurrencySpec | None
 
 
 class Firing:
@@ -290,7 +273,12 @@ def settle(plan: Plan, active: Sequence[ActiveRun], waiting: Sequence[WaitingTim
             found.fires.append(Fire(row.id, nominal, outcome, reason, detail, made_up=made_up))
             continue
         decision = decide(
-            overlap, row.overlap_limit, active=running, waiting=len(queue), made_up=made_up
+            overlap,
+            row.overlap_limit,
+            active=running,
+            waiting=len(queue),
+            besides=sum(one.made_up for one in queue),
+            made_up=made_up,
         )
         if decision is Decision.REPLACE:
             found.cancel += going
@@ -302,7 +290,7 @@ def settle(plan: Plan, active: Sequence[ActiveRun], waiting: Sequence[WaitingTim
             going.append(run_id)
             running += 1
         elif decision is Decision.WAIT:
-            queue.append(WaitingTime(row.id, nominal, None))
+            queue.append(WaitingTime(row.id, nominal, None, made_up))
             fire = Fire(row.id, nominal, "waiting", "overlap", made_up=made_up)
         else:
             reason = "queue_full" if overlap is Overlap.QUEUE else "overlap"
@@ -329,64 +317,6 @@ def _missed(row: DueSchedule, missed: Sequence[datetime]) -> Fire:
 def _still(running: int) -> str:
     went = "An earlier run has" if running == 1 else f"{running} earlier runs have"
     return f"{went} not ended."
-
-
-def read_facts(text: str) -> Facts:
-    """The facts of a version with this document."""
-    document = jsonvalue.decode(text)
-    assert isinstance(document, dict)
-    schema = document.get("input_schema")
-    validator = compile_schema(schema) if isinstance(schema, dict) and schema else None
-    return Facts(validator, read_concurrency(Reader(), document))
-
-
-def new_run(row: DueSchedule, fire: Fire, spec: ConcurrencySpec | None) -> NewRun:
-    """The run of a time; its labels say which schedule's and which time's it is.
-
-    Raises ExpressionFailed, NotJson: its key of concurrency has no value."""
-    assert fire.run_id is not None
-    labels = jsonvalue.decode(row.labels)
-    assert isinstance(labels, dict)
-    labels |= {"schedule": row.name, "scheduled_at": format_time(fire.nominal_at)}
-    if fire.backfill_id is not None:
-        labels["backfill"] = str(fire.backfill_id)
-    key = None
-    if spec is not None:
-        key = concurrency_key(
-            spec,
-            value=jsonvalue.decode(row.input),
-            run_id=str(fire.run_id),
-            labels=labels,
-            tenant=row.tenant,
-        )
-    return NewRun(
-        id=fire.run_id,
-        version_id=row.version_id,
-        input=row.input,
-        labels=jsonvalue.encode(labels),
-        priority=row.priority,
-        concurrency=key,
-    )
-
-
-def refuse(connection: Connection, results: Sequence[SubmittedRun]) -> None:
-    """Write down which times have no run after all, and why."""
-    taken = [result.run_id for result in results if result.held == "reject"]
-    schedules.refuse(connection, run_ids=taken, reason="concurrency", detail=TAKEN)
-    over = [result for result in results if result.held == "quota"]
-    if over:
-        assert over[0].over is not None
-        told = OverQuota(**json.loads(over[0].over)).message
-        run_ids = [result.run_id for result in over]
-        schedules.refuse(connection, run_ids=run_ids, reason="over_quota", detail=told)
-
-
-def close(connection: Connection, tenant_id: int, run_ids: set[UUID]) -> None:
-    """Cancel runs that a newer one takes the place of."""
-    if run_ids:
-        closing.close_runs(
-            connection, tenant_id=tenant_id, run_ids=sorted(run_ids), kind="cancel", actor=ACTOR
-        )
 
 
 def again(plan: Plan, settled: Settled, active: Sequence[ActiveRun]) -> datetime | None:

@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     ConcurrencyConflict,
     InvalidRequest,
     Problem,
+    RunNotFound,
     StateConflict,
     TooLarge,
 )
@@ -58,7 +59,7 @@ def retry_run(*, tenant: Tenant, run_id: UUID | str, body: object, actor: Actor)
         from_ordinal=None if from_step is None else graph.ordinals[from_step],
         actor=str(actor),
     )
-    _check(done, graph, "retry")
+    _check(done, run, graph, "retry")
     _conclude(tenant, run, actor, done, "run.retry", {"from_step": from_step})
     return run.pk
 
@@ -87,7 +88,7 @@ def retry_step(*, tenant: Tenant, run_id: UUID | str, name: str, actor: Actor) -
     done = repairs.retry_step(
         store.connection(), tenant_id=tenant.pk, run_id=run.pk, ordinal=ordinal, actor=str(actor)
     )
-    _check(done, graph, "retry")
+    _check(done, run, graph, "retry")
     _conclude(tenant, run, actor, done, "step.retry", {"step": name})
     return run.pk
 
@@ -111,7 +112,7 @@ def complete_step(
         output=output,
         actor=str(actor),
     )
-    _check(done, graph, "complete")
+    _check(done, run, graph, "complete")
     _conclude(tenant, run, actor, done, "step.complete", {"step": name})
     return run.pk
 
@@ -147,15 +148,17 @@ def skip_step(*, tenant: Tenant, run_id: UUID | str, name: str, actor: Actor) ->
         output=None,
         actor=str(actor),
     )
-    _check(done, graph, "skip")
+    _check(done, run, graph, "skip")
     _conclude(tenant, run, actor, done, "step.skip", {"step": name})
     return run.pk
 
 
-def _check(done: Repaired, graph: VersionGraph, action: str) -> None:
-    """Raise StateConflict or ConcurrencyConflict where it was refused."""
+def _check(done: Repaired, run: Run, graph: VersionGraph, action: str) -> None:
+    """Raise StateConflict, ConcurrencyConflict or RunNotFound where it was refused."""
     if done.refused is None:
         return
+    if done.refused == "gone":
+        raise RunNotFound(run_id=run.pk)
     what, _, state = done.refused.partition(" ")
     if what == "closing":
         raise StateConflict(CLOSING, state="closing", action=action)

@@ -49,14 +49,14 @@ def submit_run(
     Raises WorkflowNotFound, IdempotencyMismatch, InvalidRequest, InvalidInput, TooLarge,
     TenantSuspended, StateConflict (archived), ConcurrencyConflict, OverQuota.  One statement reads and
     one writes: it is a transaction by itself."""
-    if key is not None:
-        check_key(key)
     connection = store.connection()
     target = submissions.target(
         connection, tenant_id=tenant.pk, name=workflow, version=asked_version(body), key=key
     )
     if target is None:
         raise WorkflowNotFound(workflow=workflow)
+    if key is not None:
+        check_key(key)
     fingerprint = None if key is None else jsonvalue.fingerprint(body)
     if target.known is not None:
         return Submitted(replayed(target.known, fingerprint), replayed=True)
@@ -161,7 +161,7 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
     """Let nothing new of a run start, except `always` steps; what runs is asked to end.
 
     A run that is being cancelled already is left alone.  Raises RunNotFound, StateConflict (it has
-    ended)."""
+    ended, is being undone, or is ending for another reason)."""
     run = access_run(tenant=tenant, run_id=run_id)
     closed = closing.close_runs(
         store.connection(), tenant_id=tenant.pk, run_ids=[run.pk], kind="cancel", actor=str(actor)
@@ -169,7 +169,7 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
     if closed:
         record(tenant=tenant, actor=actor, action="run.cancel", target=str(run.pk))
     else:
-        run.refresh_from_db(fields=["state", "undo_state"])
+        run.refresh_from_db(fields=["state", "undo_state", "closing"])
         if run.state in TERMINAL_RUN:
             raise StateConflict(state=run.state, action="cancel")
         if run.undo_state is not None:
@@ -177,5 +177,8 @@ def cancel_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
                 "The run has failed and is being undone; that cannot be cancelled. An undo that cannot"
                 " run is given up by skipping its step."
             )
+            raise StateConflict(message, state=run.state, action="cancel")
+        if run.closing != "cancel":
+            message = f"The run is ending already ({run.closing}): nothing new of it starts."
             raise StateConflict(message, state=run.state, action="cancel")
     return run.pk

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
+
+from django.utils import timezone
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.calendar import (
@@ -46,6 +48,8 @@ OURS = ("schedule", "scheduled_at", "backfill")
 MOST_ALLOWED = 100
 USUAL_LIMIT = 100
 LONGEST_JITTER = timedelta(days=1)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of times that are asked for: from here on they can be reckoned with."""
 _CALL = re.compile(r"([a-z_]+)\((\d{1,9})\)")
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -185,10 +189,15 @@ def _start_at(reader: Reader, raw: Raw) -> datetime | None:
     if raw.get("start_at") is None:
         return None
     try:
-        return parse_time(raw["start_at"])
+        at = parse_time(raw["start_at"])
     except ValueError as error:
         reader.note("/start_at", str(error), "bad_time")
         return None
+    if at < EARLIEST:
+        reader.note("/start_at", "is before 1970", "out_of_range")
+    elif at > timezone.now() + timedelta(days=366 * 10):
+        reader.note("/start_at", "is more than ten years away", "out_of_range")
+    return at
 
 
 def _counted(

@@ -17,7 +17,7 @@ from orchestrator.domain.errors import InvalidRequest, StateConflict
 from orchestrator.domain.times import format_time, parse_time
 from orchestrator.models import Schedule
 from orchestrator.selectors.schedules import access_schedule, document, timing
-from orchestrator.services.schedule_documents import ScheduleSpec, read_schedule
+from orchestrator.services.schedule_documents import EARLIEST, ScheduleSpec, read_schedule
 from orchestrator.store import schedules
 from tenants.actors import Actor
 from tenants.errors import AlreadyThere
@@ -214,7 +214,9 @@ def _asked(row: Schedule, body: object, now: datetime) -> tuple[datetime, dateti
     if reader.problems or len(ends) < 2:
         raise InvalidRequest(problems=reader.problems)
     since, until = ends["from"], ends["to"]
-    if until > now:
+    if since < EARLIEST:
+        reader.note("/from", "is before 1970", "out_of_range")
+    elif until > now:
         reader.note("/to", "is in the future", "out_of_range")
     elif since > until or since < until - timedelta(days=366 * 10):
         reader.note("/from", "is after `to`, or more than ten years before it", "out_of_range")

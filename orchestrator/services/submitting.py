@@ -18,7 +18,6 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.selectors.versions import version_facts
 from orchestrator.services.submissions import Submission
-from orchestrator.store.payloads import is_large
 from orchestrator.store.submit import NewRun, SubmittedRun
 from tenants.models import Tenant
 
@@ -77,7 +76,8 @@ def refused(new: NewRun, result: SubmittedRun) -> ConcurrencyConflict | OverQuot
 def check_size(tenant: Tenant, text: str) -> None:
     """Whether an input (JSON text) is one that the tenant may keep.  Raises TooLarge."""
     limit = tenant.quota.max_payload_bytes
-    if is_large(text) and (size := len(text.encode())) > limit:
+    # a character has at most four bytes
+    if len(text) > limit // 4 and (size := len(text.encode())) > limit:
         raise TooLarge(
             f"The input is larger than {limit:,} bytes of JSON.",
             limit=limit,

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 from orchestrator import dispatch, store
-from orchestrator.domain.errors import StateConflict
+from orchestrator.domain.errors import RunNotFound, StateConflict
 from orchestrator.selectors.runs import access_run
 from orchestrator.store import undoing
 from tenants.actors import Actor
@@ -31,6 +31,8 @@ def undo_run(*, tenant: Tenant, run_id: UUID | str, actor: Actor) -> UUID:
     made = undoing.undo_run(
         store.connection(), tenant_id=tenant.pk, run_id=run.pk, actor=str(actor)
     )
+    if made.verdict == "gone":
+        raise RunNotFound(run_id=run.pk)
     if made.verdict != "begun":
         raise StateConflict(REFUSED[made.verdict], state=run.state, action="undo")
     record(tenant=tenant, actor=actor, action="run.undo", target=str(run.pk))

@@ -24,8 +24,11 @@ def due(connection: Connection, *, limit: int = 1000) -> list[str]:
 
 
 def expire(connection: Connection, *, limit: int = 200) -> int:
-    """Close runs past their timeout or deadline; answers how many."""
-    return _number(connection, "SELECT engine_expire(%s::int)", limit)
+    """Close runs past their timeout or deadline, cut off what runs on long after; answers how many.
+
+    Two transactions: each locks the tenants that it needs in the order of their ids."""
+    closed = _number(connection, "SELECT engine_expire(%s::int)", limit)
+    return closed + _number(connection, "SELECT engine_cut_off(%s::int)", limit)
 
 
 def tend_caches(connection: Connection, *, limit: int = 1000) -> int:
@@ -44,8 +47,13 @@ def drop_outputs(connection: Connection, *, limit: int = 20) -> int:
 
 
 def unserved(connection: Connection, *, lease_s: float) -> list[str]:
-    """Set aside steps that no live worker can run, take back those that one can; queues to wake."""
-    return _texts(connection, "SELECT engine_unserved(%s::float8)", lease_s)
+    """Set aside steps that no live worker can run, take back those that one can, let others pass those
+    that wait for full pools; queues to wake.
+
+    A transaction each, as `expire`."""
+    queues = _texts(connection, "SELECT engine_unserved(%s::float8)", lease_s)
+    queues += _texts(connection, "SELECT engine_served_again(%s::float8)", lease_s)
+    return queues + _texts(connection, "SELECT engine_pass_pools(%s::float8)", lease_s)
 
 
 def eligible(connection: Connection, *, lease_s: float) -> list[str]:

@@ -22,7 +22,7 @@ _CONDITIONS = {
     "types": " AND (v.type = ANY (%(types)s::text[]) OR split_part(v.type, '.', 1) = ANY (%(families)s::text[]))",
     "workflow": " AND EXISTS (SELECT 1 FROM run x JOIN workflow y ON y.id = x.workflow_id"
     " WHERE x.tenant_id = %(tenant_id)s AND x.id = v.run_id AND y.name = %(workflow)s)",
-    "window": " AND v.seq <= %(after)s + %(window)s",
+    "window": " AND v.seq <= %(after)s::bigint + %(window)s",
     "since": " AND v.at >= %(since)s",
 }
 _OLDEST = "SELECT seq, at FROM event WHERE tenant_id = %s ORDER BY seq LIMIT 1"

@@ -26,6 +26,8 @@ INLINE = 8 * 1024
 """Bytes of JSON that stay in the row."""
 IN_TABLE = 1024 * 1024
 """Bytes of JSON that stay in the database."""
+LEAST_LIMIT = 1024
+"""Bytes that every tenant's `max_payload_bytes` allows (see Quota)."""
 MARK = "\x01"
 LEVEL = 1
 """zlib's quickest: most of what is gained, at 100 MB/s."""
@@ -39,6 +41,7 @@ ON CONFLICT (id) DO NOTHING
 RETURNING 1
 """
 LIMIT = "SELECT max_payload_bytes FROM quota WHERE tenant_id = %s::int"
+SMALL_LIMITS = "SELECT tenant_id, max_payload_bytes FROM quota WHERE tenant_id = ANY (%s::int[]) AND max_payload_bytes < %s"
 ANNOUNCE = "INSERT INTO stored_object (key) VALUES (%s::text) ON CONFLICT DO NOTHING"
 SIZES = "SELECT id, size FROM payload WHERE id = ANY (%s::uuid[])"
 FETCH = "SELECT id, data, object_key, body FROM payload WHERE id = ANY (%s::uuid[])"
@@ -88,9 +91,22 @@ class Large:
 
 def is_large(text: str | None) -> bool:
     """Whether a text has more bytes than stay in its row."""
-    if text is None or len(text) <= INLINE // 4:
+    return _is_beyond(text, INLINE)
+
+
+def _is_beyond(text: str | None, most: int) -> bool:
+    if text is None or len(text) <= most // 4:
         return False
-    return len(text) > INLINE or (not text.isascii() and len(text.encode()) > INLINE)
+    return len(text) > most or (not text.isascii() and len(text.encode()) > most)
+
+
+def small_limits(connection: Connection, texts: Iterable[tuple[int, str | None]]) -> dict[int, int]:
+    """The `max_payload_bytes` of those tenants whose (tenant, text) may be beyond it though it stays in
+    its row.  What is smaller than any limit may be, as most outputs are, asks nothing."""
+    tenants = {tenant_id for tenant_id, text in texts if _is_beyond(text, LEAST_LIMIT)}
+    if not tenants:
+        return {}
+    return dict(connection.execute(SMALL_LIMITS, (list(tenants), INLINE)).fetchall())
 
 
 def place(connection: Connection, *, tenant_id: int, text: str) -> Large | None:

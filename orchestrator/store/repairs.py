@@ -12,7 +12,7 @@ from orchestrator.store.connect import Connection
 @dataclass(frozen=True, slots=True)
 class Repaired:
     """`refused`: None when it was done, else `run <state>`, `step <state>`, `closing`, `dropped`,
-    `concurrency <limit>` or `busy <ordinal>`.  `wake`: the queues with new work."""
+    `gone` (it was deleted), `concurrency <limit>` or `busy <ordinal>`.  `wake`: the queues with new work."""
 
     refused: str | None
     wake: list[str]

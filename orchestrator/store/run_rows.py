@@ -61,7 +61,8 @@ class RunQuery:
     """What narrows a list of runs; every field that is set must hold.
 
     `labels` is a JSON object that the run's labels include.  `after` is the last row of the page
-    before.  `text`: the id's beginning, a part of the workflow's name, or a label's value."""
+    before.  `text`: the id's beginning, or where no run has that, a part of the workflow's name or a label's
+    value."""
 
     workflow: str | None = None
     states: Sequence[str] = ()
@@ -83,6 +84,10 @@ _CONDITIONS = {
     "after": " AND (r.created_at, r.id) < (%(after_at)s::timestamptz, %(after_id)s::uuid)",
 }
 _ID_BEGINS = " AND r.id BETWEEN %(low)s::uuid AND %(high)s::uuid"
+_IS_BEGINNING = (
+    "SELECT EXISTS (SELECT 1 FROM run r WHERE r.tenant_id = %(tenant_id)s"
+    " AND r.id BETWEEN %(low)s::uuid AND %(high)s::uuid)"
+)
 _NAMED = (
     " AND (r.workflow_id IN (SELECT x.id FROM workflow x"
     " WHERE x.tenant_id = %(tenant_id)s AND strpos(x.name, lower(%(text)s)) > 0)"
@@ -118,18 +123,21 @@ def run_rows(
     if query.after is not None:
         values["after_at"], values["after_id"] = query.after
     if query.text:
-        text += _search(query.text, values)
+        text += _search(connection, query.text, values)
     rows = connection.execute(text + _NEWEST, values).fetchall()
     return [RunRow(*row) for row in rows]
 
 
-def _search(text: str, values: dict[str, Any]) -> str:
-    """The condition for free text: an id's beginning (8 hex digits or more), else names and labels."""
+def _search(connection: Connection, text: str, values: dict[str, Any]) -> str:
+    """The condition for free text: an id's beginning (8 hex digits or more) that a run has, else names
+    and labels.  Not both in one: then an id would not be looked for by its index alone."""
     digits = text.replace("-", "").lower()
     if 8 <= len(digits) <= 32 and all(c in "0123456789abcdef" for c in digits):
         values["low"] = UUID(hex=digits.ljust(32, "0"))
         values["high"] = UUID(hex=digits.ljust(32, "f"))
-        return _ID_BEGINS
+        (known,) = connection.execute(_IS_BEGINNING, values).fetchone() or (False,)
+        if known:
+            return _ID_BEGINS
     values["text"] = text
     values["label_path"] = f"$.* ? (@ == {json.dumps(text)})"
     return _NAMED

@@ -65,6 +65,7 @@ class WaitingTime:
     schedule_id: int
     nominal_at: datetime
     backfill_id: UUID | None
+    made_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def active_runs(connection: Connection, schedule_ids: Sequence[int]) -> list[Act
 def waiting_times(
     connection: Connection, schedule_ids: Sequence[int], *, limit: int
 ) -> list[WaitingTime]:
-    """The times that wait, oldest first, at most `limit` of each schedule."""
+    """The times that wait, oldest first: at most `limit` of each schedule, and of those that are not
+    made up for `limit` too."""
     rows = connection.execute(_WAITING, {"ids": list(schedule_ids), "limit": limit})
     return [WaitingTime(*row) for row in rows]
 

@@ -45,7 +45,13 @@ class Target:
 def target(
     connection: Connection, *, tenant_id: int, name: str, version: int | None, key: str | None
 ) -> Target | None:
-    """The tenant's workflow `name` at `version` (None: the newest); None where there is none."""
+    """The tenant's workflow `name` at `version` (None: the newest); None where there is none.
+
+    U+0000, which is in no text that PostgreSQL holds, is in no name and no key that is known."""
+    if "\0" in name:
+        return None
+    if key is not None and "\0" in key:
+        key = None
     row = connection.execute(
         TARGET, {"tenant_id": tenant_id, "name": name, "version": version, "key": key}
     ).fetchone()

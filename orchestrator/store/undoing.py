@@ -26,7 +26,7 @@ SELECT x.ordinal FROM run r CROSS JOIN LATERAL engine_undoable_children(r.tenant
 class Undo:
     """What came of the request; see `engine_undo` for the words."""
 
-    verdict: Literal["begun", "open", "again", "nothing"]
+    verdict: Literal["begun", "open", "again", "nothing", "gone"]
     wake: list[str]
 
 

@@ -88,7 +88,8 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a child has room for.  `costs` are mean seconds by handler; `alone`: nothing in flight."""
+    """What a child has room for.  `costs` are mean seconds by handler; `alone`: one step that was lost
+    before may have a process of its own."""
 
     queues: list[str]
     handlers: list[int]

@@ -2,6 +2,7 @@
 
     roles      a tenant's role and schema in the server's database: made, limited, mended, dropped
     external   the address of a database elsewhere, which a tenant may name instead
+    asking     whether such a database answers
     pool       sessions of a process, kept open for a moment between steps
     session    the one connection of a step
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
+from psycopg.waiting import READY_R
 
 from tenants.connections.pool import CLOSED, ConnectionRefused, Kept, Pools, shut
 
@@ -25,6 +26,9 @@ AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 GIVE_BACK_S = 5.0
 TOLD_S = 0.05
 """A wait that is shorter is none."""
+LEAST_READ = 4096
+"""libpq reads at least so much of what is there: it makes room for 8 KiB each time, and records of TLS
+are seldom shorter."""
 
 
 class AnswerTooLarge(Exception):
@@ -75,22 +79,33 @@ class AsyncStepConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 def metered(steps: Generator[Any, Any, Any], socket: int, most: int) -> Generator[Any, Any, Any]:
-    """psycopg's generator `steps`, until more than `most` bytes were there to be read.
+    """psycopg's generator `steps`, until more than `most` bytes have come.
 
-    Asked before each reading, so that it is known in time even of one row.  Raises AnswerTooLarge."""
-    left = most
+    libpq does not say how much it has read, only the kernel what it has not read yet: what that lost by
+    a reading was read, and never less than `LEAST_READ` of it, though more may have come meanwhile.  So
+    at least as much has come as is counted, and what is no larger than it may be is never refused.
+    Asked before each reading, so that it is known in time even of one row; only where a long message comes
+    faster than libpq reads it, which happens over TLS, does that not stop before its end.
+
+    Raises AnswerTooLarge."""
+    read = there = 0
     ready = None
     while True:
         try:
             wanted = steps.send(ready)
         except StopIteration as end:
             return end.value
+        read += max(min(there, LEAST_READ), there - _unread(socket))
         ready = yield wanted
-        if ready:
-            (there,) = struct.unpack("i", fcntl.ioctl(socket, termios.FIONREAD, b"\0" * 4))
-            left -= there
-            if left < 0:
-                raise AnswerTooLarge
+        there = _unread(socket) if ready and ready & READY_R else 0
+        if read + there > most:
+            raise AnswerTooLarge
+
+
+def _unread(socket: int) -> int:
+    """How many bytes have come that nobody has read yet."""
+    (count,) = struct.unpack("i", fcntl.ioctl(socket, termios.FIONREAD, b"\0" * 4))
+    return int(count)
 
 
 class Opening:

@@ -18,11 +18,18 @@ from tenants.services.factors import (
 from tenants.services.identities import connect, disconnect
 from tenants.services.invitations import accept, invite, join, join_through, revoke_invitation
 from tenants.services.keys import OVERLAP, create_api_key, revoke_api_key, rotate_api_key
-from tenants.services.people import create_user, remove_member, set_member
-from tenants.services.quotas import QuotaChanges, check_count, check_until, end_override, set_quota
+from tenants.services.people import create_user, delete_user, remove_member, set_member, user_facts
+from tenants.services.quotas import (
+    QuotaChanges,
+    check_count,
+    check_until,
+    end_override,
+    keep_override,
+    set_quota,
+)
 from tenants.services.secrets import create_secret, delete_secret, set_secret
 from tenants.services.sessions import end_session, end_sessions
-from tenants.services.tenants import create_tenant, resume, suspend
+from tenants.services.tenants import create_tenant, rename, resume, suspend
 
 __all__ = [
     "OVERLAP",
@@ -40,6 +47,7 @@ __all__ = [
     "create_tenant",
     "create_user",
     "delete_secret",
+    "delete_user",
     "disconnect",
     "end_override",
     "end_session",
@@ -47,9 +55,11 @@ __all__ = [
     "invite",
     "join",
     "join_through",
+    "keep_override",
     "record",
     "remove_member",
     "remove_totp",
+    "rename",
     "renew_recovery_codes",
     "repair_databases",
     "resume",
@@ -64,4 +74,5 @@ __all__ = [
     "set_secret",
     "settle_database",
     "suspend",
+    "user_facts",
 ]

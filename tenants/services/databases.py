@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from tenants.actors import Actor
-from tenants.connections import external, roles
+from tenants.connections import asking, external, roles
 from tenants.errors import InvalidValue, RolesRefused
 from tenants.models import Quota, Tenant, TenantDatabase
 from tenants.sealing import Unreadable, seal
@@ -71,18 +71,23 @@ def settle_all(plan: object = None, **_: object) -> None:
         logger.warning("%s", error.message)
 
 
-@transaction.atomic
 def set_external_database(
     *, tenant: Tenant, address: str, rules: external.Rules, actor: Actor
 ) -> TenantDatabase:
-    """Let the tenant's steps use a database elsewhere, which must answer now.
+    """Let the tenant's steps use a database elsewhere, which must answer within `asking.WITHIN_S`;
+    no transaction of its own is open meanwhile.
 
     Raises InvalidValue for an address that is refused or does not answer."""
     try:
         target = external.read(address)
-        external.check(target, rules)
+        asking.ask(target, rules)
     except external.BadAddress as error:
         raise InvalidValue("address", f"address: {error}") from None
+    return _use(tenant, address, target, actor)
+
+
+@transaction.atomic
+def _use(tenant: Tenant, address: str, target: external.Target, actor: Actor) -> TenantDatabase:
     row = TenantDatabase.objects.select_for_update().get(tenant=tenant)
     before = {"external": row.external_name or None}
     row.external = seal(address, purpose=external.PURPOSE)

@@ -158,16 +158,20 @@ def accept(*, token: str, user: User, actor: Actor) -> Invitation:
     return invitation
 
 
-def join(*, token: str, name: str, password: str, origin: str) -> tuple[User, Invitation]:
+def join(
+    *, token: str, name: str, password: str, email: str = "", origin: str
+) -> tuple[User, Invitation]:
     """A new person, a member as invited.  Raises InvitationNotFound, InvalidValue, AlreadyThere.
 
+    `email` is what they say themselves: a forgotten password is mended there, so that the invitation's
+    address, which somebody else has chosen, would be a way into the account.
     A name that is taken has to be told; so that nobody learns all of them, an invitation ends with
     the fifth."""
     actor = Actor("user", name, origin)
     try:
         with transaction.atomic():
             invitation = access_invitation(token=token, lock=True)
-            user = create_user(name=name, password=password, email=invitation.email, actor=actor)
+            user = create_user(name=name, password=password, email=email, actor=actor)
             _join(invitation, user, actor)
     except AlreadyThere:
         with fence.through(fence.INVITES, digest(token).hex()):

@@ -57,13 +57,17 @@ def rotate_api_key(
 ) -> tuple[ApiKey, str]:
     """A key with the name and scopes of `key`, and its text, which is shown this once; `key` counts
     for `overlap` more (0: no longer).  Unless `expires_at` says otherwise it lives as long as `key`
-    was made to live.  Raises ApiKeyEnded where `key` has ended or was rotated before."""
+    was made to live.  Raises ApiKeyEnded where `key` has ended or was rotated before, QuotaUsedUp:
+    of as many keys as there may be one at a time is rotated with an overlap."""
     key = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=key.pk)
     now = timezone.now()
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         raise ApiKeyEnded("The key has ended: make a new one.", id=key.prefix)
     if ApiKey.objects.filter(rotated_from=key).exists():
         raise ApiKeyEnded("The key was rotated before: rotate the new one.", id=key.prefix)
+    if overlap:
+        others = keys.in_force(key.tenant).exclude(pk=key.pk)
+        check_count(tenant=key.tenant, quota="max_api_keys", rows=others)
     if expires_at is None and key.expires_at is not None:
         expires_at = now + (key.expires_at - key.created_at)
     made, raw = _make(

@@ -100,6 +100,33 @@ def remove_member(*, member: Membership, actor: Actor) -> None:
     member.delete()
 
 
+@transaction.atomic
+def delete_user(*, user: User, actor: Actor) -> None:
+    """Delete a person: they leave each of their tenants first.  Raises LastAdmin."""
+    members = Membership.objects.filter(user=user).select_related("tenant", "user")
+    for member in members.order_by("tenant_id"):
+        remove_member(member=member, actor=actor)
+    record(
+        tenant=None,
+        actor=actor,
+        action="user.deleted",
+        target=user.get_username(),
+        before=user_facts(user),
+    )
+    user.delete()
+
+
+def user_facts(user: User) -> dict[str, object]:
+    """What the audit log tells of a person."""
+    return {
+        "name": user.get_username(),
+        "email": user.email,
+        "staff": user.is_staff,
+        "superuser": user.is_superuser,
+        "active": user.is_active,
+    }
+
+
 def _lock_admins(tenant: Tenant) -> set[int]:
     """The memberships of those who can act as the tenant's admins, with one change at a time: two
     admins who remove each other must not both succeed."""
@@ -110,4 +137,4 @@ def _lock_admins(tenant: Tenant) -> set[int]:
 
 def _keep_one(admins: set[int], member: Membership) -> None:
     if admins == {member.pk}:
-        raise LastAdmin
+        raise LastAdmin(name=member.user.get_username(), tenant=member.tenant.slug)

@@ -52,7 +52,8 @@ def set_quota(
 ) -> Quota:
     """Set limits of `tenant`, for good or until a time; running workers read them at their next claim.
 
-    What is set for good ends what was set for a time.  What does not change writes nothing.
+    What is set for good ends what was set for a time, at the same value too.  What does not change
+    writes nothing.
     Raises InvalidValue, naming the limit."""
     reason = reason.strip()[:LONGEST_REASON]
     if until is not None:
@@ -60,13 +61,14 @@ def set_quota(
         if "keep_outputs" in changes:
             raise InvalidValue("until", "until: keep_outputs can only be set for good.")
     quota = Quota.objects.select_for_update().get(tenant=tenant)
+    overrides = {row.name: row for row in QuotaOverride.objects.filter(tenant=tenant)}
     before: dict[str, object] = {}
     after: dict[str, object] = {}
     for name, value in changes.items():
         if name not in QuotaChanges.__annotations__:
             raise InvalidValue(name, f"{name}: there is no such limit.")
         old = getattr(quota, name)
-        if old != value or until is not None:
+        if old != value or until is not None or name in overrides:
             before[name], after[name] = old, value
             setattr(quota, name, value)
     check(quota)
@@ -74,7 +76,6 @@ def set_quota(
         Quota.objects.filter(pk=quota.pk).update(**after, updated_at=Now())
         if "max_connections" in after:
             roles.set_limit(tenant_id=tenant.pk, limit=quota.max_connections)
-        overrides = {row.name: row for row in QuotaOverride.objects.filter(tenant=tenant)}
         for name, value in after.items():
             if name in limits.BY_NAME:
                 base = overrides[name].base if name in overrides else before[name]
@@ -153,6 +154,17 @@ def end_override(*, tenant: Tenant, name: str, actor: Actor, reason: str = "") -
         roles.set_limit(tenant_id=tenant.pk, limit=int(row.base or 0))
     reason = reason.strip()[:LONGEST_REASON]
     _note(tenant, actor, {name: old}, {name: row.base}, "ended", None, reason)
+    return True
+
+
+@transaction.atomic
+def keep_override(*, tenant: Tenant, name: str, actor: Actor, reason: str = "") -> bool:
+    """Let the present value of a limit that is set for a time hold for good.  False where none is."""
+    quota = Quota.objects.select_for_update().get(tenant=tenant)
+    if not QuotaOverride.objects.filter(tenant=tenant, name=name).exists():
+        return False
+    value = {name: getattr(quota, name)}
+    set_quota(tenant=tenant, actor=actor, reason=reason, **value)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Tenants: made, suspended, resumed."""
+"""Tenants: made, renamed, suspended, resumed."""
 
 from __future__ import annotations
 
@@ -44,6 +44,26 @@ def create_tenant(*, slug: str, name: str = "", max_connections: int = 10, actor
         after={"name": name, "max_connections": max_connections},
     )
     return tenant
+
+
+@transaction.atomic
+def rename(*, tenant: Tenant, name: str, actor: Actor) -> bool:
+    """Give `tenant` another name; its slug stays.  False where it has that name."""
+    row = Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    before, row.name = row.name, name
+    if before == name:
+        return False
+    row.save(update_fields=["name"])
+    record(
+        tenant=tenant,
+        actor=actor,
+        action="tenant.renamed",
+        target=tenant.slug,
+        before={"name": before},
+        after={"name": name},
+    )
+    tenant.name = name
+    return True
 
 
 @transaction.atomic

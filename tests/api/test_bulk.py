@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 
 from orchestrator.models import Run
-from tenants import keys
-from tenants.models import Quota, Tenant
+from tenants import keys, services
+from tenants.actors import SYSTEM
+from tenants.models import ApiKey, Quota, Tenant
 from tests.api.client import Api, streamed
 from tests.api.conftest import ECHO
 
@@ -122,3 +128,45 @@ def test_nothing(api: Api, echo: str, raw: bytes) -> None:
 def test_another_tenants_workflow_is_absent(api: Api, stranger: Api, echo: str) -> None:
     (answer,) = stranger.bulk(line(1))
     assert answer["error"]["code"] == "workflow_not_found"
+
+
+def follow(api: Api, lines: int, then: Callable[[], object]) -> list[str]:
+    """What becomes of so many lines, where something happens after the first chunk: `id`, or the code
+    of an error."""
+    text = json.dumps(line("x")).encode() + b"\n"
+    response = api.response("POST", "/runs/bulk", raw=text * lines)
+
+    async def collect() -> bytes:
+        pieces = aiter(cast(AsyncIterator[bytes], response))
+        first = await anext(pieces)
+        await sync_to_async(then)()
+        return first + b"".join([piece async for piece in pieces])
+
+    answers = [json.loads(one) for one in async_to_sync(collect)().splitlines()]
+    assert [a["line"] for a in answers] == list(range(1, lines + 1))
+    return ["id" if "id" in a else a["error"]["code"] for a in answers]
+
+
+@pytest.mark.parametrize("change", ["suspended", "revoked", "scopes", "max_steps", "payload"])
+def test_each_chunk_looks_at_the_tenant_and_the_key(
+    api: Api, echo: str, tenant: Tenant, change: str
+) -> None:
+    """The two thousand lines after the first thousand know what changed meanwhile."""
+
+    def then() -> None:
+        if change == "suspended":
+            services.suspend(tenant=tenant, reason="r", actor=SYSTEM)
+        elif change == "revoked":
+            services.revoke_api_key(key=ApiKey.objects.get(tenant=tenant), actor=SYSTEM)
+        elif change == "scopes":
+            ApiKey.objects.filter(tenant=tenant).update(scopes=["runs:read"])
+        elif change == "max_steps":
+            Quota.objects.filter(tenant=tenant).update(max_steps=0)
+        else:
+            Quota.objects.filter(tenant=tenant).update(max_payload_bytes=2)
+        keys.forget()
+
+    found = follow(api, 3000, then)
+    code = {"suspended": "tenant_suspended", "revoked": "invalid_key", "scopes": "missing_scope"}
+    assert found == ["id"] * 1000 + [code.get(change, "too_large")] * 2000
+    assert Run.objects.filter(tenant=tenant).count() == 1000

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from orchestrator.models import Rollup, Run, Schedule, Storage, TenantLoad, Usage
+from orchestrator.selectors.usage import usage_window
 from orchestrator.services.firing import Firing
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import connection
@@ -83,6 +84,23 @@ def test_what_is_too_large(api: Api, echo: str, tenant: Tenant) -> None:
     answer = api.post("/workflows/three/runs")
     assert facts(answer) == (413, "too_large", "max_steps", 2, 3)
     assert api.put("/workflows/three", {"steps": steps}).status == 422
+
+
+def test_a_small_limit_is_exact(api: Api, echo: str, tenant: Tenant) -> None:
+    """Beneath what stays in its row, too; bytes count and not characters."""
+    quota(tenant, max_payload_bytes=1024)
+    fits = {"text": "x" * (1024 - len('{"text":""}'))}
+    assert api.post(RUNS, {"input": fits}).status == 202
+    more = {"text": fits["text"] + "x"}
+    answer = api.post(RUNS, {"input": more})
+    assert facts(answer) == (413, "too_large", "max_payload_bytes", 1024, 1025)
+    wide = {"text": "€" * 400}
+    answer = api.post(RUNS, {"input": wide})
+    assert facts(answer) == (413, "too_large", "max_payload_bytes", 1024, 1211)
+    lines = [{"workflow": "echo", "input": value} for value in (fits, more, wide)]
+    answers = api.bulk(*lines)
+    assert ["id" in answer for answer in answers] == [True, False, False]
+    assert answers[1]["error"]["quota"] == "max_payload_bytes"
 
 
 def test_lines_are_refused_one_by_one(api: Api, echo: str, tenant: Tenant) -> None:
@@ -203,7 +221,7 @@ def test_usage_by_hour(api: Api, tenant: Tenant, stranger: Api) -> None:
             peak_connections=number, storage_bytes=7,
         )  # fmt: skip
     seen = api.get("/usage").body
-    assert (seen["window"], len(seen["hours"])) == ("24h", 24)
+    assert (seen["window"], len(seen["hours"])) == ("24h", 25)
     assert seen["totals"] == {
         "runs": 11, "steps": 22, "worker_s": 5.5, "requests": 33, "bytes": 44,
     }  # fmt: skip
@@ -214,6 +232,21 @@ def test_usage_by_hour(api: Api, tenant: Tenant, stranger: Api) -> None:
     assert len(seen["limits"]) == 11
     assert api.get("/usage?window=48h").body["totals"]["runs"] == 111
     assert stranger.get("/usage").body["totals"]["runs"] == 0
+
+
+def test_every_hour_that_a_window_touches_counts(tenant: Tenant) -> None:
+    nine = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    for hours in range(-1, 2):
+        at = nine + timedelta(hours=hours)
+        Usage.objects.create(tenant_id=tenant.pk, width_s=3600, at=at, requests=10 ** (hours + 1))
+    for minutes, window_s, requests in (
+        (65, 3600, [10, 100]), (65, 3900, [10, 100]), (65, 3901, [1, 10, 100]), (60, 3600, [10, 100]),
+    ):  # fmt: skip
+        now = nine + timedelta(minutes=minutes)
+        seen = usage_window(tenant=tenant, window_s=window_s, now=now)
+        assert [hour.used.requests for hour in seen.hours] == requests
+        assert seen.since == nine + timedelta(hours=2 - len(requests))
+        assert seen.totals.requests == sum(requests)
 
 
 @pytest.mark.parametrize("window", ["soon", "59m", "32d", "0"])

@@ -8,8 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils import timezone
 
+from orchestrator.domain.errors import InvalidRequest
 from orchestrator.models import Event, IdempotencyKey, Run, StepRun
 from orchestrator.selectors import payloads
+from orchestrator.services.runs import submit_run
+from tenants.actors import SYSTEM
 from tenants.models import AuditEntry, Tenant
 from tests.api.client import Api
 from tests.api.conftest import ECHO
@@ -289,6 +292,21 @@ def test_list_filters(api: Api, echo: str, engine: Engine) -> None:
     assert found("q=%25") == []
 
 
+def test_a_label_that_looks_like_an_id_is_found(api: Api, echo: str) -> None:
+    order = "019aa0c4-1111-7222-8333-444455556666"
+    a = submit(api, labels={"order": "20261122", "day": "2026-11-22"})["id"]
+    b = submit(api, labels={"order": order})["id"]
+
+    def found(text: str) -> list[object]:
+        return [run["id"] for run in api.get(f"/runs?q={text}").body["items"]]
+
+    assert found("20261122") == [a]
+    assert found("2026-11-22") == [a]
+    assert found(order) == [b]
+    assert found(str(a)) == [a]
+    assert found("deadbeef") == []
+
+
 def test_submission_needs_few_statements(
     api: Api, echo: str, django_assert_max_num_queries: object
 ) -> None:
@@ -330,3 +348,35 @@ def test_the_answer_to_a_submission_is_the_run_as_it_stands(api: Api) -> None:
         made = api.post("/workflows/w/runs", body)
         assert made.status == 202
         assert made.body == api.get(f"/runs/{made.body['id']}").body
+
+
+def test_a_run_that_is_ending_for_another_reason_cannot_be_cancelled(
+    api: Api, engine: Engine, tenant: Tenant
+) -> None:
+    steps = [{"name": name, "handler": "core.echo", "args": {"value": 1}} for name in ("a", "b")]
+    assert api.put("/workflows/two", {"steps": steps, "fail_fast": True}).status == 201
+    run_id = api.post("/workflows/two/runs", {}).body["id"]
+    first, _ = engine.claim()
+    engine.fail(first)
+    found = api.get(f"/runs/{run_id}").body
+    assert (found["state"], found["closing"]) == ("running", "fail_fast")
+    refused = api.post(f"/runs/{run_id}/cancel")
+    assert (refused.status, refused.code) == (409, "state_conflict")
+    assert "fail_fast" in refused.body["detail"]
+    assert not AuditEntry.objects.filter(tenant=tenant, action="run.cancel").exists()
+
+
+def test_an_absent_workflow_is_told_before_a_bad_key(api: Api, echo: str) -> None:
+    headers = {"Idempotency-Key": "k" * 256}
+    for name in ("nope", "a%00b"):
+        answer = api.send("POST", f"/workflows/{name}/runs", {}, headers=headers)
+        assert (answer.status, answer.code) == (404, "workflow_not_found")
+        assert api.post(f"/workflows/{name}/runs", {}).status == 404
+    answer = api.send("POST", "/workflows/echo/runs", {}, headers=headers)
+    assert (answer.status, answer.findings) == (422, {("/idempotency_key", "out_of_range")})
+
+
+@pytest.mark.parametrize("key", ["", "a\0b"])
+def test_a_key_that_cannot_be_kept_is_refused(echo: str, tenant: Tenant, key: str) -> None:
+    with pytest.raises(InvalidRequest):
+        submit_run(tenant=tenant, workflow=echo, body={}, key=key, actor=SYSTEM)

@@ -297,3 +297,24 @@ def test_unreadable_bodies(api: Api, nightly: str) -> None:
         ("/reason", "wrong_type")
     }
     assert api.post("/schedules/nightly/pause", []).findings == {("", "wrong_type")}
+
+
+@pytest.mark.parametrize(
+    "start_at", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"]
+)
+def test_a_beginning_that_is_out_of_reach_is_refused(api: Api, echo: str, start_at: str) -> None:
+    for timed in ({"interval": "1h"}, {"cron": "0 0 * * *"}):
+        body = {"workflow": "echo", "start_at": start_at, **timed}
+        answer = api.put("/schedules/x", body)
+        assert (answer.status, answer.findings) == (422, {("/start_at", "out_of_range")})
+
+
+def test_a_backfill_from_out_of_reach_is_refused(api: Api, nightly: str) -> None:
+    body = {"from": "0001-01-01T00:00:00Z", "to": "0001-01-02T00:00:00Z"}
+    answer = api.post("/schedules/nightly/backfill", body)
+    assert (answer.status, answer.findings) == (422, {("/from", "out_of_range")})
+
+
+def test_a_cursor_beyond_all_times_is_none(api: Api, nightly: str) -> None:
+    answer = api.get("/schedules/nightly/fires?cursor=ZmlyZXN8NDYxMTY4NjAxODQyNzM4NzkwNA")
+    assert (answer.status, answer.code) == (422, "invalid_cursor")

@@ -95,3 +95,7 @@ def test_publishing_warns_of_names_that_there_are_not(api: Api) -> None:
     assert "warnings" not in api.put("/workflows/plain", plain).body
     key = {**plain, "concurrency": {"key": "${{ secrets.KNOWN }}"}}
     assert api.put("/workflows/key", key).findings == {("/concurrency/key", "bad_expression")}
+
+
+def test_a_name_that_no_secret_can_have_is_absent(api: Api) -> None:
+    assert api.delete("/secrets/%00").status == 404

@@ -38,3 +38,20 @@ def test_an_operator_undoes_a_run_and_sees_it_happen(open_page: Opener, tenant: 
     expect(page.locator("#step-pay")).to_contain_text("attempt 1 of 5")
     expect(page.locator('a[data-step="book"]')).to_contain_text("succeeded · undone")
     expect(page.get_by_role("button", name="Undo run")).to_have_count(0)
+
+
+def test_an_operator_gives_up_an_undo_that_cannot_run(
+    open_page: Opener, tenant: TestTenant
+) -> None:
+    later = {"max_attempts": 9, "delay": "1h"}
+    stuck = {"handler": "test.undo", "args": {"fail": 9}, "retry": later}
+    tenant.publish("trip", [call("hotel", "noop", undo=stuck)])
+    run_id = tenant.run("trip")["id"]
+    assert tenant.http.post(f"/runs/{run_id}/undo").status_code == 200
+    page = open_page(f"/t/{tenant.slug}/runs/{run_id}/?step=hotel")
+    page.get_by_role("button", name="Give up its undo…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Give up the undo of hotel?")
+    dialog.get_by_role("button", name="Give it up").click()
+    expect(page.locator("#section-banner")).to_contain_text("Not undone as a whole")
+    expect(page.get_by_role("button", name="Give up its undo…")).to_have_count(0)

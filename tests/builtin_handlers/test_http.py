@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 import pytest
@@ -51,6 +53,11 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"x" * 5000)
+        elif parts[1] == "said":
+            self.send_response(200)
+            self.send_header("Content-Type", f"text/plain; charset={unquote(parts[2])}")
+            self.end_headers()
+            self.wfile.write(bytes.fromhex(parts[3]) * int(parts[4]))
         elif parts[1] == "zipped":
             self.send_response(200)
             self.send_header("Content-Encoding", "gzip")
@@ -146,6 +153,64 @@ def test_bounds(server: str, allow: Callable[..., None]) -> None:
         call(f"{server}/big", max_bytes=4999)
     with pytest.raises(Abort, match="compressed"):
         call(f"{server}/zipped")
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        ("utf-8", "utf-8"), ("UTF8", "utf-8"), ('"utf-8"', "utf-8"), ("utf-16", "utf-16"), ("utf-16", "utf-16-le"), ("utf-32", "utf-32"), ("utf-32", "utf-32-le"),
+        ("UTF-32LE", "utf-32-le"), ("iso-8859-1", "latin-1"), ("latin1", "latin-1"),
+        ("ISO-8859-15", "iso8859-15"), ("windows-1251", "cp1251"), ("Shift_JIS", "shift_jis"),
+        ("gb18030", "gb18030"), ("gb2312", "gb2312"), ("big5", "big5"), ("EUC-KR", "euc-kr"),
+        ("euc-jp", "euc-jp"), ("koi8-r", "koi8-r"),
+    ],
+)  # fmt: skip
+def test_the_body_is_read_in_the_charset_that_the_server_says(
+    server: str, allow: Callable[..., None], charset: str, codec: str
+) -> None:
+    allow()
+    text = {
+        "cp1251": "Привет", "koi8-r": "Привет", "shift_jis": "日本", "euc-jp": "日本", "gb18030": "中文",
+        "gb2312": "中文", "big5": "中文", "euc-kr": "한국", "latin-1": "größer",
+    }.get(codec, "größer €")  # fmt: skip
+    assert call(f"{server}/said/{quote(charset)}/{text.encode(codec).hex()}/1")["body"] == text
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["foo", "punycode", "unicode_escape", "idna", "zlib_codec", "utf-7", "hex", "%22", "x" * 5000],
+)
+def test_any_other_charset_is_utf_8(server: str, allow: Callable[..., None], charset: str) -> None:
+    allow()
+    sent = "größer \\ud800 a-b9".encode() + b"\xff"
+    answer = call(f"{server}/said/{charset}/{sent.hex()}/1")
+    assert (answer["status"], answer["body"]) == (200, "größer \\ud800 a-b9\ufffd")
+
+
+def test_a_long_body_holds_up_nobody(server: str, allow: Callable[..., None]) -> None:
+    allow()
+    busy: list[float] = []
+
+    async def beat() -> None:
+        """How long each turn of the loop computes, whatever else this machine does."""
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            busy.append(now - last)
+            last = now
+
+    async def both() -> dict[str, Any]:
+        beating = asyncio.create_task(beat())
+        url = f"{server}/said/utf-32/ffffffff/4000000"  # what takes longest to be read
+        ctx = StepContext("t", UUID(int=1), "s", None, 1, {})
+        answer = await http(ctx, url=url, max_bytes=2**24)
+        await asyncio.sleep(0)
+        beating.cancel()
+        return answer
+
+    assert len(asyncio.run(both())["body"]) == 4_000_000
+    assert max(busy) < 0.2
 
 
 def test_private_addresses_are_refused(server: str, allow: Callable[..., None]) -> None:

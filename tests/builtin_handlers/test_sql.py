@@ -104,6 +104,31 @@ def test_answers_are_bounded_and_then_nothing_has_happened(run: Run) -> None:
         run("SELECT n FROM t ORDER BY n", max_rows=2000, max_bytes=2000)
 
 
+@pytest.mark.parametrize(
+    ("rows", "width"), [(1_000, 200), (1_000, 500), (1_000, 1_000), (10, 100_000), (1, 1_000_000)]
+)
+def test_an_answer_within_its_bound_is_whole(run: Run, rows: int, width: int) -> None:
+    query = f"SELECT i, repeat('x', {width}) AS t FROM generate_series(1, {rows}) i"
+    for _ in range(5):  # what is there to be read at a time is another thing each time
+        found = run(query)["rows"]
+        assert (len(found), found[-1]) == (rows, {"i": rows, "t": "x" * width})
+
+
+def test_many_short_rows_are_no_long_answer(run: Run) -> None:
+    query = "SELECT 1 AS a FROM generate_series(1, 100000)"
+    assert run(query, max_rows=100_000)["rows"] == [{"a": 1}] * 100_000
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1_000_000, 300), (10_000, 30_000)])
+def test_an_answer_beyond_its_bound_is_not_read_to_its_end(run: Run, rows: int, width: int) -> None:
+    run("CREATE SEQUENCE sent")
+    query = f"SELECT nextval('sent'), repeat('x', {width}) FROM generate_series(1, {rows})"
+    with pytest.raises(Abort, match=r"larger than 1,048,576 bytes"):
+        run(query, max_rows=100_000)
+    sent = run("SELECT last_value FROM sent")["rows"][0]["last_value"]
+    assert sent * width < 10 * 1024 * 1024, "of 300 MB"
+
+
 def test_one_huge_row_is_not_read_to_its_end(run: Run) -> None:
     with pytest.raises(Abort, match=r"larger than 1,048,576 bytes"):
         run("SELECT repeat('x', 300000000) AS huge")

@@ -41,6 +41,14 @@ def test_a_closed_loop_submits_so_many_and_tells_what_became_of_them(
 
 
 @system_test
+def test_the_running_system_is_found_by_its_folder(system: System, tenant: TestTenant) -> None:
+    assert system.env["PORT"] == "0"
+    done = system.manage("load", "--tenant", tenant.slug, "--runs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (system.folder / "address").read_text() == f"{system.url}\n"
+
+
+@system_test
 def test_an_open_loop_keeps_its_rate_and_its_time_and_fails_where_runs_do(
     system: System, tenant: TestTenant
 ) -> None:

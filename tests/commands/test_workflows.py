@@ -116,3 +116,20 @@ def test_run_start_lists_problems_of_the_input(tenant: Tenant, tmp_path: Path) -
     with pytest.raises(SystemExit):
         call_command("run_start", "greet", "--tenant", tenant.slug, "--input", '"x"', stderr=err)
     assert err.getvalue().startswith("/input: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("? [a, b]\n: 1\n", "a key is text"),
+        ("steps: []\npriority: " + "9" * 5_000 + "\n", "digits"),
+    ],
+)
+def test_what_yaml_can_say_and_json_cannot_is_refused(
+    tenant: Tenant, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text(text)
+    with pytest.raises(CommandError, match="is not a definition") as stop:
+        publish(tenant, file)
+    assert said in str(stop.value)

@@ -14,7 +14,7 @@ from django.test import Client, override_settings
 from dashboard.views import entry
 from tenants import mail, services
 from tenants.actors import COMMAND
-from tenants.models import AuditEntry, Role, Session
+from tenants.models import AuditEntry, Role, Session, Tenant
 from tests.dashboard.mailbox import Mailbox, mailbox
 from tests.tenants.people import PASSWORD, code_of, person, with_totp
 
@@ -216,6 +216,37 @@ def test_a_forgotten_password_is_set_by_a_letter(client: Client, ann: User, box:
     assert "was used, or has expired" in client.get(link[1]).content.decode()
     assert sign_in(client, password="another long passphrase").status_code == 302
     assert AuditEntry.objects.filter(action="password.set", target="ann").exists()
+    assert box.letters.empty()
+
+
+def test_an_invitations_address_is_no_way_into_the_account_that_it_makes(
+    ann: User, box: Mailbox
+) -> None:
+    """Whoever invites chooses that address; whoever joins says their own, or none."""
+    tenant = Tenant.objects.get(slug="mill")
+
+    def join(name: str, **given: str) -> None:
+        path = services.invite(
+            tenant=tenant,
+            role=Role.VIEWER,
+            email="inviter@example.org",
+            link=lambda token: f"/invitations/{token}",
+            actor=COMMAND,
+        )[1]
+        guest = Client()
+        assert "inviter@example.org" not in guest.get(path).content.decode()
+        wrong = guest.post(path, {"name": name, "password": PASSWORD, "email": "nonsense"})
+        assert (wrong.status_code, "email:" in wrong.content.decode()) == (422, True)
+        assert 'value="nonsense"' in wrong.content.decode()
+        form = {"name": name, "password": PASSWORD, **given}
+        assert guest.post(path, form, follow=True).redirect_chain == [("/t/mill/", 302)]
+
+    join("bob")
+    join("eve", email=" eve@example.org ")
+    assert User.objects.get(username="bob").email == ""
+    for address in ("inviter@example.org", "eve@example.org"):
+        Client().post("/login/forgotten", {"email": address})
+    assert box.next()["To"] == "eve@example.org"
     assert box.letters.empty()
 
 

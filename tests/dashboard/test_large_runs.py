@@ -96,3 +96,36 @@ def test_a_long_chain_is_drawn_in_bands_of_layers() -> None:
 def test_a_workflow_that_does_not_run_has_no_states() -> None:
     drawn = picture([Node(f"s{nr}", "idle") for nr in range(400)], [])
     assert [(box.word, box.state) for box in drawn.boxes] == [("400 steps", "idle")]
+
+
+def hrefs(text: str) -> list[str]:
+    """Where the boxes of a page's graph lead, "" for nowhere."""
+    found = re.findall(r"<(?:a|g)([^>]*) data-step=", text)
+    return [href[1] if (href := re.search(r'href="([^"]*)"', one)) else "" for one in found]
+
+
+def test_the_graph_of_a_version_leads_to_that_version(house: House, run_id: str) -> None:
+    newer = {"name": "wide", "steps": [{"name": "alone", "handler": "core.echo"}]}
+    publish_workflow(tenant=house.tenant, name=None, document=newer, actor=COMMAND)
+    client = house.client("viewer")
+    page = "/t/mill/workflows/wide/"
+    text = client.get(f"{page}?version=1").content.decode()
+    assert hrefs(text) == ["?version=1&amp;layer=0", "?version=1&amp;layer=1"]
+    assert 'href="?version=1&amp;window=24h"' in text
+    opened = client.get(page + html.unescape(hrefs(text)[1])).content.decode()
+    assert "part_0000" in opened
+    assert set(hrefs(opened)) == {""}, "its steps are not listed on the page"
+    newest = client.get(page).content.decode()
+    assert hrefs(newest) == [""]
+    assert 'href="?window=24h"' in newest
+
+
+def test_the_graph_of_a_run_keeps_the_state_that_is_asked_for(house: House, run_id: str) -> None:
+    client = house.client("viewer")
+    wide = client.get(f"/t/mill/runs/{run_id}/?state=failed").content.decode()
+    assert hrefs(wide) == ["?state=failed&amp;layer=0", "?state=failed&amp;layer=1"]
+    page = f"/t/mill/runs/{house.run()}/"
+    first = "?state=failed&amp;step=fetch#step-fetch"
+    assert hrefs(client.get(f"{page}?state=failed").content.decode())[0] == first
+    assert 'id="step-fetch"' in client.get(page + html.unescape(first)).content.decode()
+    assert hrefs(client.get(page).content.decode())[0] == "#step-fetch"

@@ -16,6 +16,7 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError
 from pytest_django import Settings
 
 from dashboard.live import consumer
@@ -39,8 +40,8 @@ def in_memory_layer(settings: Settings) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for access at every push, so that a test need not wait for it."""
-    monkeypatch.setattr(consumer, "ACCESS_S", 0.0)
+    """Ask for access often, so that a test need not wait for it."""
+    monkeypatch.setattr(consumer, "ACCESS_S", 0.1)
     monkeypatch.setattr(consumer, "HEARTBEAT_S", 0.1)
 
 
@@ -132,6 +133,37 @@ async def test_who_signs_out_is_closed_out(house: House, quick: None) -> None:
     await live.section("rows")
     await sync_to_async(live.scope["session"].flush)()
     assert await live.closed() == 4401
+
+
+async def test_who_signs_out_is_closed_out_in_time(house: House) -> None:
+    """Whenever it is: here right after access was asked for, with no change to wake the page."""
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    await sync_to_async(live.scope["session"].flush)()
+    async with asyncio.timeout(consumer.ACCESS_S + 1):  # a second for a busy machine
+        assert await live.closed() == 4401
+
+
+async def test_a_database_that_is_away_closes_nobody_out(
+    house: House, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = await opened(house, "/ws/t/mill/runs")
+    await live.section("rows")
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def away(*_: object) -> Any:
+        loop.call_soon_threadsafe(asked.set)
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer, "authorise", away)
+        async with asyncio.timeout(5):
+            await asked.wait()
+        assert "heartbeat" in await live.text()
+    await sync_to_async(live.scope["session"].flush)()
+    assert await live.closed() == 4401
+    assert "access to runs not checked: away" in caplog.text
 
 
 async def test_who_has_a_new_password_is_closed_out(house: House, quick: None) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
+from dashboard.pages.schedules import REASONS
 from orchestrator.models import Schedule, ScheduleFire
 from orchestrator.services.schedules import create_schedule
+from orchestrator.services.workflows import publish_workflow
 from tenants.actors import COMMAND
 from tenants.models import AuditEntry
-from tests.dashboard.conftest import House
+from tenants.services import set_quota
+from tests.dashboard.conftest import STEPS, House
 from tests.schedules.shop import MINUTE, away, look
 
 HOME = "/t/mill/schedules"
@@ -33,6 +39,11 @@ def text(client: Client, address: str = "") -> str:
     answer = client.get(f"{HOME}/{address}")
     assert answer.status_code == 200
     return answer.content.decode()
+
+
+def test_a_cursor_beyond_all_times_shows_the_newest(house: House, often: Schedule) -> None:
+    cursor = "ZmlyZXN8NDYxMTY4NjAxODQyNzM4NzkwNA"
+    assert "Every 1m" in text(house.client("viewer"), f"often/?cursor={cursor}")
 
 
 def test_lists_are_for_members_and_forms_for_admins(house: House, often: Schedule) -> None:
@@ -124,6 +135,49 @@ def test_pausing_resuming_filling_in_and_deleting(house: House, often: Schedule)
     gone = admin.post(f"{HOME}/often/delete", follow=True)
     assert "The schedule often is deleted." in gone.content.decode()
     assert not Schedule.objects.exists()
+
+
+def test_a_refused_backfill_stays_in_its_form(house: House, often: Schedule) -> None:
+    admin = house.client("admin")
+    span = {"from": "2026-11-20T10:00", "to": "2026-11-20T09:00:30"}
+    page = admin.post(f"{HOME}/often/backfill", span, follow=True).content.decode()
+    assert all(f'value="{typed}"' in page for typed in span.values())
+    assert "Nothing was started. " in page
+    assert "2026-11-20" not in text(admin, "often/")
+
+
+def test_a_priority_of_zero_is_one(house: House, often: Schedule) -> None:
+    viewer = house.client("viewer")
+    assert "<dt>Priority</dt><dd>the workflow" in text(viewer, "often/")
+    Schedule.objects.update(priority=0)
+    assert "<dt>Priority</dt><dd>0</dd>" in text(viewer, "often/")
+
+
+@pytest.mark.parametrize("kind", ["concurrency", "over_quota"])
+def test_a_time_that_was_refused_says_why(house: House, often: Schedule, kind: str) -> None:
+    if kind == "concurrency":
+        one = {"key": "all", "limit": 1, "on_conflict": "reject"}
+        document = {"steps": STEPS, "concurrency": one}
+        publish_workflow(tenant=house.tenant, name="import", document=document, actor=COMMAND)
+    else:
+        set_quota(tenant=house.tenant, max_active_runs=1, actor=COMMAND)
+    house.run()
+    away(often, for_=MINUTE, late=timedelta(seconds=1))
+    look()
+    fire = ScheduleFire.objects.get()
+    assert (fire.outcome, fire.reason) == ("failed", kind)
+    page = html.unescape(text(house.client("viewer"), "often/"))
+    assert fire.detail
+    assert fire.detail in page
+    assert f'<td class="wrap">{kind.capitalize()}' not in page, "in words"
+
+
+def test_every_reason_that_is_documented_has_its_words() -> None:
+    table = (settings.BASE_DIR / "docs" / "schedules.md").read_text().split("became of a time")[1]
+    documented: set[str] = set()
+    for row in re.findall(r"^\| `(?:skipped|failed|missed)` \|([^|]*)\|", table, re.MULTILINE):
+        documented |= set(re.findall(r"`(\w+)`", row))
+    assert documented == set(REASONS)
 
 
 def test_past_times_and_the_run_that_came_of_one(house: House, often: Schedule) -> None:

@@ -7,7 +7,9 @@ import pytest
 from dashboard.pages.audit import Change, changes
 from tenants.actors import COMMAND, Actor
 from tenants.models import AuditEntry, Secret
+from tenants.sealing import unseal
 from tenants.services import create_secret, record
+from tenants.services.secrets import PURPOSE
 from tests.api.client import streamed
 from tests.dashboard.conftest import House
 
@@ -47,6 +49,17 @@ def test_a_secret_is_made_changed_and_deleted_and_never_shown(house: House) -> N
     for path in ("secrets/+new", "secrets/TOKEN/change", "secrets/TOKEN/delete"):
         assert house.client("operator").post(f"/t/mill/{path}").status_code == 403
         break
+
+
+def test_a_value_of_several_lines_is_kept_as_a_file_has_it(house: House) -> None:
+    """Browsers send the lines of a form with CR LF, which no PEM file has."""
+    client = house.client("admin")
+    for path, typed, kept in (
+        ("+new", {"name": "TOKEN", "value": "a\r\nbcd\r\n"}, "a\nbcd\n"),
+        ("TOKEN/change", {"value": "e\r\nfgh"}, "e\nfgh"),
+    ):
+        assert client.post(f"/t/mill/secrets/{path}", typed).status_code == 302
+        assert unseal(bytes(Secret.objects.get().sealed), purpose=PURPOSE) == kept
 
 
 def test_the_log_shows_what_has_changed_and_keeps_its_filters(house: House) -> None:

@@ -110,6 +110,17 @@ def test_a_form_makes_edits_and_deletes(house: House) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "target"), [("99.9 %", 0.999), ("99.95%", 0.9995), ("7 %", 0.07), ("0.29", 0.29)]
+)
+def test_a_share_in_percent_is_kept_as_it_was_typed(
+    house: House, typed: str, target: float
+) -> None:
+    form = {**FORM, "target": typed, "burn": "none"}
+    assert house.client("admin").post(f"{HOME}/+new", form).status_code == 302
+    assert Sla.objects.get().target == target
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"threshold": "soon"}, "Threshold</a>: a duration is text"),

@@ -54,6 +54,13 @@ def test_lists_are_for_members_and_forms_for_admins(house: House, secret: str) -
         assert admin.get(f"{HOME}/{address}").status_code == 404
 
 
+def test_a_priority_of_zero_is_one(house: House, secret: str) -> None:
+    viewer = house.client("viewer")
+    assert "<dt>Priority</dt><dd>the workflow" in text(viewer, "orders/")
+    Trigger.objects.update(priority=0)
+    assert "<dt>Priority</dt><dd>0</dd>" in text(viewer, "orders/")
+
+
 def test_an_empty_list_says_how_to_begin(house: House) -> None:
     assert "No trigger yet" in text(house.client("viewer"), "?cursor=rubbish")
     assert "Make the first one" in text(house.client("admin"))

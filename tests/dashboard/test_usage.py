@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from orchestrator.models import Rollup, Storage, Usage
 from tenants.actors import COMMAND
-from tenants.models import Quota, QuotaOverride, Tenant
-from tenants.services import set_quota
+from tenants.models import AuditEntry, Quota, QuotaOverride, Tenant
+from tenants.services import end_override, set_quota
 from tests.dashboard.conftest import House
+from tests.inputs import inputs
 
 PAGE = "/t/mill/usage/"
 STAFF = "/staff/tenants/mill/"
@@ -106,6 +107,27 @@ def test_limits_are_previewed_and_set_for_good_or_for_a_time(house: House) -> No
     assert Quota.objects.get().max_connections == 3
     text = client.post(STAFF, form(do="save"), follow=True).content.decode()
     assert "Nothing was changed" in text
+    client.post(STAFF, form(max_connections="30", until="2h", do="save"))
+    assert "Keep for good" in client.get(STAFF).content.decode()
+    text = client.post(STAFF, form(do="keep max_connections"), follow=True).content.decode()
+    assert "max_connections is for good what it was set to" in text
+    assert not QuotaOverride.objects.exists()
+    assert Quota.objects.get().max_connections == 30
+
+
+def test_a_form_that_was_left_open_sets_what_was_typed_alone(house: House) -> None:
+    client = house.client(None, staff=True)
+    until = timezone.now() + timedelta(hours=1)
+    set_quota(tenant=house.tenant, actor=COMMAND, max_connections=50, until=until)
+    shown = inputs(client.get(STAFF))
+    end_override(tenant=house.tenant, name="max_connections", actor=COMMAND)
+    set_quota(tenant=house.tenant, actor=COMMAND, max_active_runs=9)
+    wrong = client.post(STAFF, shown | {"weight": "none", "do": "save"})
+    assert wrong.status_code == 422
+    client.post(STAFF, inputs(wrong) | {"weight": "2", "do": "save"})
+    quota = Quota.objects.get()
+    assert (quota.max_connections, quota.max_active_runs, quota.weight) == (10, 9, 2)
+    assert AuditEntry.objects.latest("pk").after == {"weight": 2.0}
 
 
 @pytest.mark.parametrize(

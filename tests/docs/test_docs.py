@@ -18,7 +18,9 @@ from orchestrator.clock import lanes
 from orchestrator.conf import PREFIX, Conf, conf
 from orchestrator.domain.definition import parse_definition, policies, steps
 from orchestrator.domain.definition.parse import TOP_KEYS
+from orchestrator.domain.definition.roots import EVERYWHERE
 from orchestrator.domain.errors import MillraceError
+from orchestrator.domain.expressions.check import ROOTS
 from orchestrator.domain.statuses import TriggerRule
 from orchestrator.embedded.postgres import SETTINGS
 from orchestrator.handlers import registry
@@ -183,6 +185,15 @@ def test_every_route_stands_there() -> None:
 def test_every_key_of_a_definition_stands_there() -> None:
     keys = {*TOP_KEYS, *steps.STEP_KEYS, *policies._RETRY_KEYS, *TriggerRule}
     assert missing("workflows.md", set(map(str, keys))) == []
+
+
+def test_where_every_root_of_an_expression_may_stand_is_said() -> None:
+    section = reading.text("workflows.md").split("## Expressions")[1].split("\n## ")[0]
+    paths, where = (
+        section.split(f"- **{word}**")[1].split("\n- ")[0] for word in ("Paths", "Where")
+    )
+    assert [root for root in ROOTS if f"`{root}`" not in where] == []
+    assert [root for root in EVERYWHERE if f"`{root}." not in paths] == []
 
 
 def test_every_built_in_handler_stands_there() -> None:

@@ -291,6 +291,14 @@ def test_overlap(
     assert found is decision
 
 
+def test_times_that_are_made_up_for_wait_besides() -> None:
+    def of(waiting: int, besides: int) -> Decision:
+        return decide(Overlap.QUEUE, 1, active=1, waiting=waiting, besides=besides)
+
+    assert of(MOST_QUEUED + 8, 9) is Decision.WAIT
+    assert of(MOST_QUEUED + 9, 9) is Decision.SKIP
+
+
 def test_in_words() -> None:
     assert describe(Cron("30 2 * * *", "Europe/Berlin")) == "At 02:30 every day, Europe/Berlin"
     assert describe(Every(timedelta(minutes=15), NOON)) == "Every 15m"

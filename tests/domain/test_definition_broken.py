@@ -52,6 +52,13 @@ def test_the_urls_name_must_be_the_same() -> None:
     assert found(nameless, name="No!") == [("bad_name", "/name")]
 
 
+def test_an_empty_step_lacks_its_name_and_what_it_does() -> None:
+    name, kind = problems(top(steps=[{}]))
+    assert [(one.code, one.path) for one in (name, kind)] == [("missing", "/steps/0")] * 2
+    assert name.message == "name is missing"
+    assert kind.message == "one of handler, workflow, signal and sleep is missing"
+
+
 def test_what_does_not_exist() -> None:
     document = top(
         steps=[

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain import jsonvalue
-from orchestrator.domain.jsonvalue import BadJson, NotJson, TooBig, decode, encode
+from orchestrator.domain.jsonvalue import BadJson, NotJson, TooBig, copied, decode, encode, stored
 
 _texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 _scalars = (
@@ -49,6 +50,27 @@ def test_what_is_written_is_read_again(value: object) -> None:
     assert repr(again) == repr(value)
     assert decode(text.encode()) == value
     assert encode(value, max_bytes=len(text.encode())) == text
+
+
+@given(values)
+def test_a_copy_shares_no_list_and_no_object(value: object) -> None:
+    again = copied(value)
+    assert repr(again) == repr(value)
+    assert not set(_containers(value)) & set(_containers(again))
+
+
+def _containers(value: object) -> Iterator[int]:
+    if isinstance(value, (list, dict)):
+        yield id(value)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _containers(item)
+
+
+def test_a_copy_is_no_larger_than_the_value() -> None:
+    part = [0] * 1000
+    again = copied([part] * 100_000)
+    assert isinstance(again, list)
+    assert len({id(found) for found in again}) == 1
 
 
 @given(values)
@@ -136,6 +158,9 @@ def test_depth_is_bounded_both_ways() -> None:
     with pytest.raises(BadJson) as caught:
         decode("[" * 101 + "]" * 101)
     assert caught.value.fault == "too_deep"
+    assert encode(stored(f"[{encode(deepest)}]")[0]) == encode(deepest)  # type: ignore[index]
+    with pytest.raises(BadJson, match="200 levels deep"):
+        stored("[" * 201 + "]" * 201)
 
 
 def test_brackets_in_text_are_no_depth() -> None:

@@ -44,6 +44,18 @@ def test_a_set_database_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not paths.uses_embedded_database()
 
 
+def test_web_is_where_it_was_started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(folder))
+    monkeypatch.delenv("PORT", raising=False)
+    assert paths.web_url() == "http://127.0.0.1:8000"
+    paths.address_file().write_text("http://127.0.0.1:4711\n")
+    assert paths.web_url() == "http://127.0.0.1:4711"
+    monkeypatch.setenv("PORT", "0")
+    assert paths.web_url() == "http://127.0.0.1:4711"
+    monkeypatch.setenv("PORT", "9000")
+    assert paths.web_url() == "http://127.0.0.1:9000"
+
+
 def test_a_socket_path_that_is_too_long_moves_to_a_short_folder_of_its_own() -> None:
     short, long = Path("/srv/data/postgres"), Path("/srv") / ("x" * 90) / "postgres"
     assert paths.socket_dir(short) == short

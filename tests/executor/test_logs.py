@@ -26,6 +26,8 @@ from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant
 
+pytestmark = pytest.mark.thorough
+
 holding = threading.Event()
 
 
@@ -84,7 +86,7 @@ def child(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     child.start()
     yield child
     child.retire()
-    child.helper.stop()
+    child.helpers.stop()
     for thread in threading.enumerate():
         if thread.name in ("lease", "fallback"):
             thread.join(10)

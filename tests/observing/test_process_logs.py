@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
 
 from orchestrator import logs
 from orchestrator.conf import read
@@ -51,6 +52,32 @@ def parsed(*args: Any, **more: Any) -> dict[str, Any]:
     line = Formatter(form="json").format(record(*args, **more))
     assert "\n" not in line
     return dict(json.loads(line))
+
+
+TOKEN = "kZ3_-abcdefghijklmnopqrstuvwxyz0123456789ABC"
+
+
+def test_addresses_that_are_secrets_are_hidden_in_lines_of_every_logger() -> None:
+    paths = f"/invitations/{TOKEN}", f"/login/forgotten/MQ/{TOKEN}"
+    for path in paths:
+        for line in (
+            text("Forbidden (%s): %s", "CSRF cookie not set.", path),
+            text("no", request=f"<WSGIRequest: POST '{path}'>", exc_info=fault(f"at {path}: no")),
+            str(parsed("see http://127.0.0.1:8000%s", path, about={"path": path})),
+        ):
+            assert TOKEN not in line
+            assert "…" in line
+    assert parsed("POST /t/acme/invitations/create 302")["message"].endswith("/create 302")
+
+
+@pytest.mark.parametrize("path", [f"/invitations/{TOKEN}", f"/login/forgotten/MQ/{TOKEN}"])
+def test_a_form_that_is_refused_does_not_log_its_address(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Client(enforce_csrf_checks=True).post(path).status_code == 403
+    lines = [Formatter(form=form).format(one) for one in caplog.records for form in ("json", "")]
+    assert any("CSRF" in line and "…" in line for line in lines)
+    assert not any(TOKEN in line for line in lines)
 
 
 def fault(message: str) -> Any:

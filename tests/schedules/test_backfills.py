@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from orchestrator.domain.overlap import MOST_QUEUED
 from orchestrator.domain.times import format_time
 from orchestrator.models import Run, ScheduleFire
 from orchestrator.services.schedules import backfill_schedule
@@ -46,6 +47,24 @@ def test_backfill_runs_what_had_no_run_one_after_the_other(tenant: Tenant, engin
     earlier = {"from": format_time(first - 3 * MINUTE), "to": format_time(first - MINUTE)}
     before = backfill_schedule(tenant=tenant, name="often", body=earlier, actor=SYSTEM)
     assert (before.count, before.accepted) == (3, 3)
+
+
+def test_a_long_backfill_leaves_regular_times_their_queue(tenant: Tenant) -> None:
+    """It waits besides: however long it is, as many regular times may wait as without it."""
+    row = make(tenant, overlap="queue")
+    first = away(row, for_=MINUTE, late=timedelta(seconds=1))
+    span = {
+        "from": format_time(first - 120 * MINUTE),
+        "to": format_time(first - MINUTE),
+    }
+    made = backfill_schedule(tenant=tenant, name="often", body=span, actor=SYSTEM)
+    assert made.accepted == 120
+    for _ in range(MOST_QUEUED + 1):
+        away(row, for_=MINUTE, late=timedelta(seconds=1))
+        look()
+    regular = ScheduleFire.objects.filter(schedule=row, backfill_id=None).order_by("nominal_at")
+    found = list(regular.values_list("outcome", flat=True))
+    assert found == ["waiting"] * MOST_QUEUED + ["skipped"]
 
 
 def test_times_that_wait_go_on_waiting_while_the_tenant_is_suspended(

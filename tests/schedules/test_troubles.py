@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import store
 from orchestrator.models import Run, Schedule, ScheduleFire, Workflow
-from orchestrator.services import firing
+from orchestrator.services import firing, schedule_runs
 from orchestrator.services.firing import Firing
 from orchestrator.services.schedules import pause_schedule
 from orchestrator.services.workflows import archive_workflow, publish_workflow
@@ -144,7 +144,7 @@ def test_a_schema_that_is_not_understood_any_more_pauses_its_schedules(
     def refuse(_: object) -> object:
         raise ValueError("a schema of another age")
 
-    monkeypatch.setattr(firing, "compile_schema", refuse)
+    monkeypatch.setattr(schedule_runs, "compile_schema", refuse)
     look()
     bad.refresh_from_db()
     assert "another age" in bad.paused_reason

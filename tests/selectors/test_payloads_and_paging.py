@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import InvalidCursor
 from orchestrator.selectors import paging
+from orchestrator.selectors.events import hear_newest, tenant_events_page
 from orchestrator.selectors.payloads import Payload, payload, render
+from tenants.actors import SYSTEM
+from tenants.services import create_tenant
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -86,3 +89,12 @@ def test_bad_cursors_are_refused(cursor: str) -> None:
 def test_bad_numbers_are_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):
         paging.unseal_number("steps", paging.seal("steps", text))
+
+
+@pytest.mark.django_db
+def test_positions_of_events_go_beyond_32_bits() -> None:
+    tenant = create_tenant(slug="t", actor=SYSTEM)
+    for position in (2**31 - 5_000, 2**31 - 1, 2**62):
+        assert tenant_events_page(tenant=tenant, position=position).items == []
+        heard = hear_newest(tenant_id=tenant.pk, position=position, at=None, limit=10)
+        assert heard.events == []

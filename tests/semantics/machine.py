@@ -107,10 +107,13 @@ class Semantics(Table):
         calls = [call for step in steps for call in (step.compensation, step.undoing) if call]
         every: list[Step | Call] = [*steps, *calls]
         ready = [one for one in every if one.state == "ready"]
-        calm = [one for one in ready if not one.suspect]
-        claims = self.engine.claim(want, alone=not self.flights)
-        expected = min(want, len(calm)) or (min(1, len(ready)) if not self.flights else 0)
-        assert len(claims) == expected
+        suspects = [one for one in ready if one.suspect]
+        alone = self.choose((False, True))
+        claims = self.engine.claim(want, alone=alone)
+        if alone and suspects:
+            assert [claimed.suspect for claimed in claims] == [True]
+        else:
+            assert len(claims) == min(want, len(ready) - len(suspects))
         for claimed in claims:
             run = self.runs[claimed.run_id]
             step = run.steps[claimed.ordinal]

@@ -117,7 +117,7 @@ class Table:
                 flight.claimed,
                 result,
                 seconds=0.1,
-                args=flight.arguments,
+                args=lambda: flight.arguments,
                 max_bytes=1_000_000,
             )
         )

@@ -10,7 +10,8 @@ import pytest
 from orchestrator import store
 from orchestrator.domain import jsonvalue
 from orchestrator.models import CacheEntry, CacheFlight, Event, Run, StepRun, TenantLoad
-from orchestrator.services.pauses import pause_run
+from orchestrator.services.pauses import pause_run, pause_workflow, resume_workflow
+from orchestrator.services.repairs import retry_step
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, work
@@ -19,6 +20,7 @@ from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant
 from tests.engine import Engine
+from tests.store.test_retention import age
 
 CACHE = {"key": "${{ input.k }}", "ttl": "10m"}
 
@@ -206,6 +208,50 @@ def test_a_paused_run_lets_others_go_ahead(tenant: Tenant) -> None:
     assert states() == ["succeeded", "succeeded"]
 
 
+def test_a_run_of_a_paused_workflow_lets_others_go_ahead(tenant: Tenant) -> None:
+    """A workflow's pause leaves the states of its runs alone."""
+    engine = Engine()
+    (held,) = submit(tenant)
+    decide(engine, asked(engine), key="k")
+    assert CacheFlight.objects.get(flying=True).run_id == held.pk
+    pause_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    step = {"name": "a", "handler": "core.echo", "cache": CACHE}
+    publish_workflow(tenant=tenant, name="v", document={"steps": [step]}, actor=SYSTEM)
+    made = submit_run(tenant=tenant, workflow="v", body={"input": {"k": 1}}, actor=SYSTEM)
+    decide(engine, asked(engine), key="k")
+    assert states() == ["ready", "waiting"]
+    assert clock.tend_caches(store.connection()) == 1
+    assert CacheFlight.objects.get(flying=True).run_id == made.run_id
+    assert states() == ["waiting", "ready"]
+    assert clock.tend_caches(store.connection()) == 0
+    assert_counts_are_right(tenant)
+    (maker,) = steps_to_run(engine)
+    engine.succeed([maker], output=1)
+    assert states() == ["succeeded", "succeeded"]
+    resume_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    assert_counts_are_right(tenant)
+
+
+def test_those_of_a_paused_workflow_make_it_last(tenant: Tenant) -> None:
+    engine = Engine()
+    step = {"name": "a", "handler": "core.echo", "cache": CACHE}
+    publish_workflow(tenant=tenant, name="v", document={"steps": [step]}, actor=SYSTEM)
+    body = {"input": {"k": 1}}
+    maker = submit_run(tenant=tenant, workflow="v", body=body, actor=SYSTEM)
+    decide(engine, asked(engine))
+    submit(tenant)  # of w: the first in the line
+    decide(engine, asked(engine))
+    last = submit_run(tenant=tenant, workflow="v", body=body, actor=SYSTEM)
+    decide(engine, asked(engine))
+    pause_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    (claim,) = steps_to_run(engine)
+    assert claim.run_id == maker.run_id
+    engine.fail(claim)
+    assert states() == ["failed", "waiting", "ready"]
+    assert CacheFlight.objects.get(flying=True).run_id == last.run_id
+    assert_counts_are_right(tenant)
+
+
 def test_a_tenant_keeps_so_many(tenant: Tenant) -> None:
     for number in range(5):
         CacheEntry.objects.create(
@@ -240,3 +286,53 @@ def test_what_makes_the_output_may_be_control_work_itself(tenant: Tenant) -> Non
     engine.succeed([maker], output=3)
     assert sorted(states()) == ["cancelled", "succeeded", "succeeded"]
     assert_counts_are_right(tenant)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_step_that_is_decided_anew_neither_makes_nor_awaits_an_output(
+    tenant: Tenant, waits: bool
+) -> None:
+    engine = Engine()
+    if waits:
+        submit(tenant)
+        decide(engine, asked(engine))
+    first = {"name": "f", "handler": "core.echo"}
+    made = {
+        "name": "s", "handler": "core.echo", "depends_on": ["f"], "trigger_rule": "one_failed",
+        "cache": CACHE, "retry": {"max_attempts": 2, "delay": "1h"},
+    }  # fmt: skip
+    publish_workflow(tenant=tenant, name="v", document={"steps": [first, made]}, actor=SYSTEM)
+    body = {"input": {"k": 1}}
+    run_id = submit_run(tenant=tenant, workflow="v", body=body, actor=SYSTEM).run_id
+    claims = steps_to_run(engine)
+    engine.fail(next(one for one in claims if one.run_id == run_id))
+    makers = [one for one in claims if one.run_id != run_id]
+    decide(engine, asked(engine))
+    if not waits:
+        (maker,) = steps_to_run(engine)
+        submit(tenant)
+        decide(engine, asked(engine))
+        engine.fail(maker, retry_in_s=3600)
+    assert CacheFlight.objects.get(run_id=run_id).flying is not waits
+    retry_step(tenant=tenant, run_id=run_id, name="f", actor=SYSTEM)
+    assert not CacheFlight.objects.filter(run_id=run_id).exists()
+    clock.tend_caches(store.connection())
+    assert_counts_are_right(tenant)
+    engine.succeed(makers, output=1)
+    for _ in range(3):
+        engine.succeed(steps_to_run(engine), output=1)
+    assert set(Run.objects.values_list("state", flat=True)) == {"succeeded"}
+    assert not CacheFlight.objects.exists()
+    age(Run.objects.get(pk=run_id), 40)
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+
+
+def test_what_an_output_s_maker_left_behind_goes_with_its_run(tenant: Tenant) -> None:
+    (run,) = submit(tenant)
+    cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    CacheFlight.objects.create(
+        run_id=run.pk, ordinal=0, batch=0, tenant_id=tenant.pk, key="k", ttl_ms=1, flying=True
+    )
+    age(run, 40)
+    assert clock.forget_runs(store.connection(), days=30, limit=10) == 1
+    assert not CacheFlight.objects.exists()

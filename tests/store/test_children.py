@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator import store
 from orchestrator.executor.payloads import put_away
-from orchestrator.models import Event, Run, TenantLoad
+from orchestrator.models import DeadLetter, Event, Run, TenantLoad
 from orchestrator.services import repairs
+from orchestrator.services.actions import act, retry_dead_letters
 from orchestrator.services.runs import cancel_run
 from orchestrator.services.workflows import archive_workflow
 from orchestrator.store import clock
@@ -303,3 +304,43 @@ def test_an_input_too_large_for_the_pipeline_reaches_the_child(engine: Waiting) 
     given = child_of(run).input
     assert resolve(store.connection(), [given]) == ['{"text":"' + "x" * 20_000 + '"}']
     engine.run_all()
+
+
+def test_of_a_child_that_failed_its_parent_s_step_is_the_dead_letter(
+    engine: Waiting, tenant: Tenant
+) -> None:
+    engine.publish("middle", call("m"))
+    engine.publish("parent", call(workflow="middle", retry={"max_attempts": 2, "delay": 0}))
+    run = engine.submit("parent", {"n": 5})
+    for _ in range(2):
+        (claim,) = engine.turn()
+        engine.fail(claim)
+        engine.turn()
+        engine.pass_time()
+    run.refresh_from_db()
+    assert run.state == "failed"
+    assert list(DeadLetter.objects.values_list("run_id", "code")) == [(run.pk, "upstream")]
+    retry_dead_letters(tenant=tenant, body={"all": True}, actor=SYSTEM)
+    assert act(store.connection()) == 1
+    (claim,) = engine.turn()
+    engine.succeed([claim], 25)
+    assert engine.turn() == []
+    run.refresh_from_db()
+    assert (run.state, run.output) == ("succeeded", "25")
+    assert not DeadLetter.objects.exists()
+    assert engine.counts_agree()
+
+
+def test_a_child_that_was_taken_up_by_hand_is_a_dead_letter_of_its_own(
+    engine: Waiting, tenant: Tenant
+) -> None:
+    engine.publish("parent", call(on_error={"value": 0}))
+    run = engine.submit("parent", {"n": 5})
+    engine.fail(engine.turn()[0])
+    assert engine.turn() == []
+    run.refresh_from_db()
+    assert (run.state, DeadLetter.objects.count()) == ("succeeded", 0), "it was handled"
+    child = child_of(run)
+    repairs.retry_run(tenant=tenant, run_id=child.pk, body={}, actor=SYSTEM)
+    engine.fail(engine.turn()[0])
+    assert DeadLetter.objects.get().run_id == child.pk

@@ -14,6 +14,7 @@ from orchestrator.domain.errors import ConcurrencyConflict, InvalidInput, Invali
 from orchestrator.models import Event, IdempotencyKey, Run, WorkflowVersion
 from orchestrator.selectors.runs import describe_run, view
 from orchestrator.selectors.steps import steps_view
+from orchestrator.services.repairs import skip_step
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.store import connect
 from orchestrator.store.submit import NewRun, submit
@@ -284,3 +285,41 @@ def test_two_submissions_at_once_never_take_one_place(transactional_db: None) ->
     assert sorted(map(str, states)) == ["None", *["concurrency"] * 7]
     engine.run_all()
     assert not Run.objects.filter(tenant=tenant, finished_at=None).exists()
+
+
+@pytest.mark.parametrize("why", ["start_at", "concurrency"])
+def test_a_step_settled_by_hand_does_not_begin_a_held_run(
+    engine: Waiting, tenant: Tenant, why: str
+) -> None:
+    steps = [STEP, *({**STEP, "name": n, "depends_on": ["a"]} for n in "bc")]
+    steps[1]["trigger_rule"] = "all_done"
+    engine.publish("w", *steps, **keyed())
+    first = engine.submit("w", {"k": 1}) if why == "concurrency" else None
+    run = engine.submit("w", {"k": 1}, **({} if first else {"start_at": "1h"}))
+    claims = engine.turn()
+    skip_step(tenant=tenant, run_id=run.pk, name="a", actor=SYSTEM)
+    assert held(run) == [why]
+    assert engine.turn() == []
+    assert [engine.step(run, n).state for n in "abc"] == ["skipped", "blocked", "blocked"]
+    assert engine.counts_agree()
+    if first is None:
+        engine.pass_time()
+    else:
+        engine.succeed(claims)
+        engine.run_all()
+    engine.run_all()
+    assert held(run) == ["succeeded"]
+    assert [engine.step(run, n).state for n in "abc"] == ["skipped", "succeeded", "skipped"]
+    assert engine.counts_agree()
+
+
+def test_a_held_run_whose_steps_were_all_skipped_by_hand_has_ended(
+    engine: Waiting, tenant: Tenant
+) -> None:
+    engine.publish("w", STEP)
+    run = engine.submit("w", start_at="1h")
+    skip_step(tenant=tenant, run_id=run.pk, name="a", actor=SYSTEM)
+    assert held(run) == ["succeeded"]
+    engine.pass_time()
+    assert engine.turn() == []
+    assert engine.counts_agree()

@@ -117,14 +117,17 @@ def test_so_many_large_batches_that_their_references_are_large(tenant: Tenant) -
     assert resolved(row.output) == expected
 
 
-def test_quota_and_server_limit_hold_for_all_results_together(tenant: Tenant) -> None:
-    set_quota(tenant=tenant, actor=SYSTEM, max_payload_bytes=20_000)
+@pytest.mark.parametrize(("limit", "each"), [(20_000, 9_000), (1024, 400)])
+def test_quota_and_server_limit_hold_for_all_results_together(
+    tenant: Tenant, limit: int, each: int
+) -> None:
+    set_quota(tenant=tenant, actor=SYSTEM, max_payload_bytes=limit)
     mapper, run = start(tenant, 3)
-    finish(mapper, [["x" * 9_000]] * 3)
+    finish(mapper, [["x" * each]] * 3)
     run.refresh_from_db()
     assert run.state == "failed"
     cause = json.loads(run.error or "")["cause"]
-    assert (cause["code"], "20000" in cause["message"]) == ("invalid_output", True)
+    assert (cause["code"], str(limit) in cause["message"]) == ("invalid_output", True)
 
 
 def test_a_batch_beyond_the_quota_fails_alone(tenant: Tenant) -> None:

@@ -12,7 +12,7 @@ from orchestrator.domain.maps import SOURCE
 from orchestrator.domain.undo import COMPENSATION
 from orchestrator.models import Event, MapPack, MapState, Run, StepRun
 from orchestrator.services.runs import cancel_run
-from orchestrator.store import clock
+from orchestrator.store import clock, work
 from orchestrator.store.work import Claimed
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
@@ -86,6 +86,36 @@ def test_what_failed_and_what_had_not_begun_runs_and_no_more(tenant: Tenant) -> 
     told = Event.objects.filter(run_id=run.pk, ordinal=0, batch=0).order_by("seq")
     kinds = [event.type.removeprefix("step.") for event in told]
     assert kinds[-5:] == ["running", "retrying", "waiting", "running", "succeeded"]
+
+
+def test_nothing_of_a_map_runs_beside_batches_whose_code_has_not_ended(tenant: Tenant) -> None:
+    """Two batches are given up while their blocking code runs on: the compensation, and with it the
+    next attempt, waits for the end of both."""
+    mapper, run = start(tenant, "${{ range(2) }}")
+    first, second = mapper.engine.claim()
+    late = '{"code":"timeout","message":"late","type":null}'
+    for claimed in (first, second):
+        mapper.end(claimed, "failed", error=late, held=True)
+    assert own(run).wait_reason == "compensate"
+    for claimed in (first, second):
+        assert mapper.engine.claim() == []
+        assert mapper.engine.worker is not None
+        work.unhold(store.connection(), mapper.engine.worker.pk, [claimed])
+        clock.due(store.connection())
+    answer(mapper)
+    assert sorted(claimed.batch for claimed in mapper.engine.claim()) == [1, 2]
+
+
+def test_the_ends_of_stuck_batches_may_come_together(tenant: Tenant) -> None:
+    mapper, _ = start(tenant, "${{ range(2) }}")
+    claims = mapper.engine.claim()
+    for claimed in claims:
+        mapper.end(claimed, "failed", error=ERROR, held=True)
+    assert mapper.engine.worker is not None
+    work.unhold(store.connection(), mapper.engine.worker.pk, claims)
+    clock.due(store.connection())
+    answer(mapper)
+    assert len(mapper.engine.claim()) == 2
 
 
 def test_it_is_tried_three_times_more_at_most(tenant: Tenant) -> None:

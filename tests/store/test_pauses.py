@@ -197,6 +197,36 @@ def test_the_timeout_stands_still_and_the_deadline_does_not(tenant: Tenant, engi
     in_order(tenant)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_that_is_being_undone_has_no_deadline_whatever_is_paused(
+    tenant: Tenant, engine: Engine, before: bool
+) -> None:
+    """It is looked at by the clock no more, whether its workflow was paused before its end or after."""
+    undo = {"handler": "core.echo", "args": {}}
+    publish_workflow(
+        tenant=tenant,
+        name="w",
+        document={"steps": [step("a", undo=undo), step("b", "a")]},
+        actor=SYSTEM,
+    )
+    body = {"deadline": "1h"}
+    made = submit_run(tenant=tenant, workflow="w", body=body, actor=SYSTEM)
+    run = Run.objects.get(pk=made.run_id)
+    engine.succeed(engine.claim())
+    (b,) = engine.claim()
+    if before:
+        pauses.pause_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    engine.fail(b)
+    if not before:
+        pauses.pause_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    run.refresh_from_db()
+    assert (run.undo_state, run.expires_at) == ("running", None)
+    pauses.resume_workflow(tenant=tenant, name="w", actor=SYSTEM)
+    run.refresh_from_db()
+    assert (run.undo_state, run.expires_at, run.resume_ms) == ("running", None, None)
+    in_order(tenant)
+
+
 def test_a_paused_run_can_be_cancelled_and_its_always_steps_run(
     tenant: Tenant, engine: Engine
 ) -> None:

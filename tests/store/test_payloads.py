@@ -196,6 +196,31 @@ def test_more_than_the_tenant_may_keep(tenant: Tenant, known: bool) -> None:
     assert isinstance(refused.error, TooLarge)
 
 
+def test_a_limit_beneath_what_stays_in_its_row(tenant: Tenant) -> None:
+    Quota.objects.update(max_payload_bytes=1024)
+    start(tenant, output="${{ steps.a.output }}")
+    (claim,) = Engine().claim()
+    connection = store.connection()
+    assert end(claim, sized(1024)).outcome == "succeeded"
+    for value in (sized(1025), "€" * 400):
+        refused = end(claim, value)
+        assert refused.outcome == "failed"
+        assert "invalid_output" in str(refused.error)
+        assert "more than the tenant's 1,024" in str(refused.error)
+    batch = Completion(
+        claim._replace(batch=1), "succeeded", 0.1, output=encoded([sized(1025)]).decode()
+    )
+    put_away(connection, Plans(registry), [batch])
+    assert batch.outcome == "failed"
+    given = [Verdict(claim, "output", encoded(sized(size)).decode()) for size in (1024, 1025)]
+    kept, refused_output = verdicts_put_away(connection, given)
+    assert kept is given[0]
+    assert refused_output.verdict == "error"
+    args = Completion(claim, "waiting", 0.1, args=encoded(sized(5000)).decode(), reason="retry")
+    put_away(connection, Plans(registry), [args])
+    assert args.outcome == "waiting"
+
+
 def test_in_bulk_and_with_a_known_key_nothing_is_left_over(tenant: Tenant) -> None:
     start(tenant)
     value = sized(IN_TABLE + 5)

@@ -139,3 +139,36 @@ def test_a_step_completed_by_hand_lets_its_run_wait_for_a_place(
     assert held(run, other) == ["succeeded", "succeeded"]
     assert [engine.step(run, name).state for name in "abcd"] == ["succeeded"] * 4
     assert engine.counts_agree()
+
+
+@pytest.mark.parametrize("repair", ["retry", "complete", "skip"])
+def test_a_failure_repaired_while_its_run_waits_for_a_place_does_not_begin_it(
+    engine: Waiting, tenant: Tenant, repair: str
+) -> None:
+    other = {"name": "c", "handler": "core.echo"}
+    last = {"name": "d", "handler": "core.echo", "depends_on": ["c"], "trigger_rule": "none_failed"}
+    engine.publish("w", *PAIR, other, last, **keyed())
+    run = engine.submit("w", {"k": 1})
+    for claim in engine.turn():
+        engine.fail(claim)
+    engine.run_all()
+    assert held(run) == ["failed"]
+    first = engine.submit("w", {"k": 1})
+    claims = engine.turn()
+    repairs.retry_run(tenant=tenant, run_id=run.pk, body={"from_step": "a"}, actor=SYSTEM)
+    assert held(run) == ["concurrency"]
+    match repair:
+        case "retry":
+            repairs.retry_step(tenant=tenant, run_id=run.pk, name="c", actor=SYSTEM)
+        case "complete":
+            body = {"output": 1}
+            repairs.complete_step(tenant=tenant, run_id=run.pk, name="c", body=body, actor=SYSTEM)
+        case _:
+            repairs.skip_step(tenant=tenant, run_id=run.pk, name="c", actor=SYSTEM)
+    assert held(run) == ["concurrency"]
+    assert engine.turn() == []
+    assert engine.counts_agree()
+    engine.succeed(claims)
+    engine.run_all()
+    assert held(first, run) == ["succeeded", "succeeded"]
+    assert engine.counts_agree()

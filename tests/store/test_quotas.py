@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -170,6 +170,39 @@ def test_submissions_per_minute_come_at_once_and_then_evenly(engine: Waiting) ->
         assert taken(send(engine, 8)) == expected, seconds
     quota(engine.tenant, submissions_per_minute=600)
     assert taken(send(engine, 1)) <= 1
+
+
+def test_the_allowance_is_exact_whatever_the_limit(engine: Waiting) -> None:
+    """Limits whose share of a minute is no whole number of microseconds, taken at one moment."""
+    engine.publish("w", ONE)
+    send(engine, 1)
+    now = timezone.now()
+    for limit in (1, 7, 397, 900, 3600, 18_000, 123_457):
+        quota(engine.tenant, submissions_per_minute=limit)
+        for chunk in (limit + 1, 1000, 333):
+            if limit > 20 * chunk:
+                continue
+            TenantLoad.objects.update(submit_at=None)
+            rooms = [room(engine, chunk, now)[0] for _ in range(limit // chunk + 2)]
+            assert sum(rooms) == limit, (limit, chunk)
+            retry_s = room(engine, 1, now)[1]
+            assert retry_s == max(1, -(-60 // limit))
+            assert room(engine, 1, now + timedelta(seconds=60 / limit + 1e-5))[0] == 1
+
+
+def room(engine: Waiting, count: int, now: datetime) -> tuple[int, int | None]:
+    """How many of so many runs the quotas take at a moment, and the seconds until one more is."""
+    row = (
+        store.connection()
+        .execute(
+            "SELECT room, retry_s FROM engine_quota(%s::int, array_fill(1, ARRAY[%s::int]),"
+            " ARRAY[%s::bigint], ARRAY[NULL::text], %s)",
+            (engine.tenant.pk, count, version_of(engine, "w"), now),
+        )
+        .fetchone()
+    )
+    assert row is not None
+    return row[0], row[1]
 
 
 def test_storage(engine: Waiting) -> None:

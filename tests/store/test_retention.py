@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.db import connection as django_connection
+from django.db import transaction
 
 from orchestrator import store
+from orchestrator.domain.errors import RunNotFound
 from orchestrator.models import IdempotencyKey, Run, StepRun
-from orchestrator.services.runs import submit_run
+from orchestrator.services.repairs import retry_run, retry_step, skip_step
+from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.undoing import undo_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import clock
+from orchestrator.store import clock, connect
+from orchestrator.store.connect import for_a_moment
 from tenants.actors import SYSTEM
+from tenants.models import Tenant
 from tenants.services import create_tenant, set_quota
 from tests.engine import Engine
 
+BLOCKED = """
+SELECT 1 FROM pg_stat_activity
+ WHERE datname = current_database() AND wait_event_type = 'Lock' AND state = 'active'
+"""
 HELD = """
 SELECT l.relation::regclass::text, l.mode, l.granted, a.backend_type, a.application_name, a.state, a.query
   FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -135,3 +148,73 @@ def test_a_tenants_own_retention_counts() -> None:
         ("plain", 3),
         ("short", 1),
     ]
+
+
+def old_run(slug: str) -> Run:
+    """A run of a tenant that was cancelled long ago, whose first step can be undone."""
+    tenant = create_tenant(slug=slug, actor=SYSTEM)
+    undo = {"handler": "core.echo", "args": {}}
+    first = {"name": "a", "handler": "core.echo", "undo": undo}
+    after = {"name": "b", "handler": "core.echo", "depends_on": ["a"]}
+    publish_workflow(tenant=tenant, name="w", document={"steps": [first, after]}, actor=SYSTEM)
+    made = submit_run(tenant=tenant, workflow="w", body={}, actor=SYSTEM)
+    run = Run.objects.get(pk=made.run_id)
+    engine = Engine()
+    engine.succeed(engine.claim())
+    cancel_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
+    age(run, 40)
+    return run
+
+
+REPAIRS: dict[str, Callable[[Tenant, Run], object]] = {
+    "retry": lambda tenant, run: retry_run(tenant=tenant, run_id=run.pk, body={}, actor=SYSTEM),
+    "retry step": lambda tenant, run: retry_step(
+        tenant=tenant, run_id=run.pk, name="b", actor=SYSTEM
+    ),
+    "skip": lambda tenant, run: skip_step(tenant=tenant, run_id=run.pk, name="b", actor=SYSTEM),
+    "undo": lambda tenant, run: undo_run(tenant=tenant, run_id=run.pk, actor=SYSTEM),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("repair", REPAIRS)
+def test_an_old_run_that_is_deleted_cannot_be_repaired(repair: str) -> None:
+    """Who comes while it is being deleted waits, and finds it gone."""
+    run = old_run("t")
+    tenant = Tenant.objects.get()
+
+    def later() -> object:
+        with for_a_moment():
+            return REPAIRS[repair](tenant, run)
+
+    with connect(name="deleter") as deleter, ThreadPoolExecutor(1) as threads:
+        with deleter.transaction():
+            assert clock.forget_runs(deleter, days=30, limit=10) == 1
+            answer = threads.submit(later)
+            with connect(name="watcher") as watcher:
+                until_blocked(watcher)
+        with pytest.raises(RunNotFound):
+            answer.result(30)
+    assert not StepRun.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_old_run_that_is_repaired_is_not_deleted() -> None:
+    run = old_run("t")
+    with connect(name="deleter") as deleter:
+        deleter.execute("SET lock_timeout = '2s'")
+        with transaction.atomic():
+            retry_run(tenant=Tenant.objects.get(), run_id=run.pk, body={}, actor=SYSTEM)
+            assert clock.forget_runs(deleter, days=30, limit=10) == 0
+        assert clock.forget_runs(deleter, days=30, limit=10) == 0
+    run.refresh_from_db()
+    assert run.state == "running"
+    assert StepRun.objects.filter(run=run).count() == 2
+
+
+def until_blocked(watcher: store.Connection) -> None:
+    """Wait until somebody waits for a row."""
+    end = time.monotonic() + 30
+    while not watcher.execute(BLOCKED).fetchone():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -14,14 +14,17 @@ from orchestrator.models import Run, StepRun
 from orchestrator.selectors.steps import steps_view
 from orchestrator.selectors.undoing import undoable_steps
 from orchestrator.services.undoing import undo_run
-from orchestrator.store import clock
-from orchestrator.store.work import Claimed
+from orchestrator.store import clock, work
+from orchestrator.store.work import Claimed, Completion
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tenants.services import create_tenant
+from tests.store.repairing import retry
 from tests.store.waiting import Waiting
 
 UNDONE = {"handler": "core.echo", "args": {"was": "${{ output }}"}}
+TIMEOUT = '{"code":"timeout","message":"late","type":null}'
+CANCELLED = '{"code":"cancelled","message":"cut off","type":null}'
 SAY = {"name": "say", "handler": "core.echo", "args": {}, "undo": UNDONE}
 
 
@@ -33,6 +36,11 @@ def step(name: str, *parents: str, **more: Any) -> dict[str, Any]:
         "depends_on": list(parents),
         "undo": UNDONE,
     } | more
+
+
+def plain(name: str, *parents: str) -> dict[str, Any]:
+    """A step without one."""
+    return {"name": name, "handler": "core.echo", "depends_on": list(parents)}
 
 
 def sub(name: str, workflow: str, *parents: str, **more: Any) -> dict[str, Any]:
@@ -167,3 +175,63 @@ def test_a_child_that_is_undone_by_hand_while_its_turn_comes_is_awaited(engine: 
     assert fresh(run).undo_state == "running"
     assert undo_all(engine, engine.tenant) == [("child", "say")]
     assert fresh(run).undo_state == "succeeded"
+
+
+def test_a_step_whose_child_was_undone_runs_again_when_its_run_is_retried(engine: Waiting) -> None:
+    engine.publish("parent", sub("a", "child"), plain("b", "a"))
+    run = engine.submit("parent")
+    engine.succeed(engine.turn(), 1)
+    (last,) = engine.turn()
+    engine.fail(last)
+    assert undo_all(engine, engine.tenant) == [("child", "say")]
+    assert fresh(run).state == "failed"
+    retry(engine.tenant, run)
+    assert engine.step(run, "a").output is None
+    engine.run_all(2)
+    assert fresh(run).state == "succeeded"
+    assert engine.step(run, "a").output == "2"
+    made = Run.objects.filter(parent_id=run.pk).order_by("created_at", "id")
+    assert list(made.values_list("undo_state", flat=True)) == ["succeeded", None]
+
+
+def test_a_step_s_own_undo_is_called_too_where_its_child_was_cut_off(engine: Waiting) -> None:
+    engine.publish("two", plain("one"), plain("two", "one"))
+    pay = sub("pay", "two", undo=UNDONE)
+    engine.publish("parent", pay, step("other"), fail_fast=True)
+    run = engine.submit("parent")
+    claims = {claim.run_id: claim for claim in engine.turn()}
+    other = claims.pop(run.pk)
+    engine.succeed(list(claims.values()), 1)
+    (last,) = engine.turn()
+    engine.fail(other)
+    engine.complete(Completion(last, "cancelled", 0.1, error=CANCELLED))
+    (undo,) = calls(engine)
+    row = StepRun.objects.get(run_id=run.pk, ordinal=0, batch=0)
+    assert (row.state, json.loads(row.error or "")["code"]) == ("cancelled", "upstream")
+    assert undo.states == ["cancelled"], "its handler is told that the end is unknown"
+    engine.succeed([undo])
+    assert (fresh(run).state, fresh(run).undo_state) == ("failed", "succeeded")
+
+
+def test_a_run_that_has_nothing_left_to_undo_when_stuck_code_ends_has_ended(
+    engine: Waiting,
+) -> None:
+    engine.publish("parent", sub("a", "child"), plain("b", "a"))
+    engine.publish("above", sub("p", "parent"))
+    above = engine.submit("above")
+    engine.succeed(engine.turn(), 1)
+    (stuck,) = engine.turn()
+    run = Run.objects.get(parent_id=above.pk)
+    engine.complete(Completion(stuck, "failed", 0.1, error=TIMEOUT, held=True))
+    assert (fresh(run).state, fresh(run).undo_state) == ("running", "running")
+    child = Run.objects.get(parent_id=run.pk)
+    undo_run(tenant=engine.tenant, run_id=child.pk, actor=SYSTEM)
+    assert undo_all(engine, engine.tenant) == [("child", "say")]
+    assert engine.worker is not None
+    work.unhold(store.connection(), engine.worker.pk, [stuck])
+    assert engine.turn() == []
+    assert (fresh(run).state, fresh(run).undo_state) == ("failed", "succeeded")
+    assert json.loads(fresh(run).error or "")["step"] == "b"
+    assert fresh(above).state == "failed"
+    retry(engine.tenant, run)
+    assert fresh(run).state == "running"

@@ -21,7 +21,16 @@ __all__ = ["tenant"]
 
 
 def test_what_is_undone_is_what_the_model_says(db: None) -> None:
-    codes = (None, "error", "timeout", "heartbeat_timeout", "lost", "cancelled", "aborted")
+    codes = (
+        None,
+        "error",
+        "timeout",
+        "heartbeat_timeout",
+        "lost",
+        "cancelled",
+        "aborted",
+        "upstream",
+    )
     cases = list(product(StepState, (True, False), (True, False), (True, False), codes))
     rows = store.connection().execute(
         "SELECT engine_undoable(c.state, c.handled, c.started, c.suspect, c.error)"

@@ -14,8 +14,10 @@ from orchestrator import store
 from orchestrator.models import Run, ServerLoad, StepRun
 from orchestrator.services.runs import submit_run
 from orchestrator.services.workflows import publish_workflow
-from orchestrator.store import connect, for_a_moment, work
+from orchestrator.store import clock, connect, for_a_moment, work, workers
+from orchestrator.store.connect import alone
 from orchestrator.store.functions import install_functions
+from orchestrator.store.settling import Settled
 from orchestrator.store.work import PIPELINED_CHARS, Verdict
 from tenants.actors import SYSTEM
 from tenants.models import Tenant
@@ -48,6 +50,26 @@ def test_a_verdict_too_large_for_the_pipeline_is_written_too(tenant: Tenant) -> 
     assert work.exchange(store.connection(), engine.worker.pk, [], [verdict], None) == ([], [])
     run.refresh_from_db()
     assert (run.state, run.output) == ("succeeded", value)
+
+
+def test_waits_too_large_for_the_pipeline_are_written_too(tenant: Tenant) -> None:
+    start(tenant, {"steps": [{"name": "a", "sleep": "1h"}]})
+    engine = Engine()
+    (asked,) = engine.claim()
+    assert engine.worker is not None
+    wait = Settled(asked, "succeeded", value=json.dumps("x" * (PIPELINED_CHARS + 1)))
+    assert work.exchange(store.connection(), engine.worker.pk, [], [wait], None) == ([], [])
+    assert StepRun.objects.get().state == "succeeded"
+
+
+def test_what_one_does_alone_another_waits_for(transactional_db: None) -> None:
+    ended = []
+    with connect(name="other") as other:
+        with alone("tests"):
+            lock = "SELECT pg_try_advisory_lock(hashtext('millrace tests'))"
+            ended += other.execute(lock).fetchall()
+        ended += other.execute(lock).fetchall()
+    assert ended == [(False,), (True,)]
 
 
 def test_a_connection_whose_role_is_not_there_is_closed(db: None) -> None:
@@ -102,3 +124,21 @@ def test_a_database_without_tables_gets_no_functions(db: None) -> None:
         install_functions(plan=())
         cursor.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'bare'::regnamespace")
         assert cursor.fetchone() == (0,)
+
+
+def test_what_a_drained_process_hands_back_waits_for_its_end(tenant: Tenant) -> None:
+    start(tenant, {"steps": [{"name": "a", "handler": "core.echo", "args": {}}]})
+    engine, other = Engine(), Engine()
+    (claim,) = engine.claim()
+    back = work.Completion(
+        claim, "waiting", 0.1, reason="retry", delay_s=0.0, counts=False, held=True
+    )
+    engine.complete(back)
+    clock.due(store.connection())
+    assert other.claim() == []
+    assert engine.worker is not None
+    workers.reap(store.connection(), engine.worker.pk)
+    clock.due(store.connection())
+    (again,) = other.claim()
+    assert (again.attempts, again.losses, again.suspect) == (0, 0, False)
+    assert clock.reconcile(store.connection()) == 0

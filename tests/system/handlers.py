@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -92,6 +95,17 @@ def block(ctx: StepContext, *, ms: float) -> dict[str, int]:
     return {"ok": 1}
 
 
+@handler("test.block_first")
+def block_first(ctx: StepContext, *, path: str, ms: float) -> str:
+    """Wait, in a thread; a later call answers at once what became of the process of the first."""
+    first = Path(path)
+    if not first.exists():
+        first.write_text(str(os.getpid()), encoding="utf-8")
+        time.sleep(ms / 1000)
+    lives = Path("/proc", first.read_text(encoding="utf-8")).exists()
+    return f"the first process is {'there' if lives else 'gone'}"
+
+
 @handler("test.block_politely")
 def block_politely(ctx: StepContext, *, ms: float) -> str:
     """Wait in a thread, and look whether to end."""
@@ -120,6 +134,28 @@ def spin(ctx: StepContext, *, ms: float) -> int:
     while time.monotonic() < end:
         turns += 1
     return os.getpid()
+
+
+@handler("test.who", queue="cpu")
+def who(ctx: StepContext, *, ms: float = 300) -> dict[str, Any]:
+    """Which step ran, and where, after so long."""
+    time.sleep(ms / 1000)
+    return {"tenant": ctx.tenant, "step": ctx.step, "pid": os.getpid()}
+
+
+@handler("test.die_then_wait")
+async def die_then_wait(ctx: StepContext, *, died: str, ended: str) -> None:
+    """Kill the process; the next time, wait to be cancelled, and leave a file of that."""
+    try:
+        os.close(os.open(died, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        try:
+            ctx.heartbeat("waits")
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            os.close(os.open(ended, os.O_CREAT | os.O_EXCL))
+            raise
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @handler("test.die")
@@ -173,6 +209,23 @@ async def bad_output(ctx: StepContext, *, kind: str) -> Any:
     ]
 
 
+class Mute(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+@handler("test.mistaken")
+async def mistaken(ctx: StepContext, *, how: str, order: dict[str, Any]) -> None:
+    """End as a handler may by mistake."""
+    order["at"] = datetime.now(UTC)
+    await asyncio.sleep(0.2)
+    if how == "skip":
+        raise Skip(404)  # type: ignore[arg-type]
+    raise Mute("only one")
+
+
 @handler("test.two_args")
 async def two_args(ctx: StepContext, *, first: int, second: int = 2) -> int:
     """Takes `first`, and `second` if given."""
@@ -185,6 +238,22 @@ async def turns(ctx: StepContext, *, fail_at: int = 0) -> dict[str, Any]:
     if ctx.repetition == fail_at and ctx.attempt == 1:
         raise ValueError("once")
     return {"time": ctx.repetition, "attempt": ctx.attempt, "key": ctx.idempotency_key}
+
+
+@handler("test.use_up")
+async def use_up(ctx: StepContext, *, items: list[Any], how: str) -> Any:
+    """Use the items up and end by `how`; the second time, say which there were."""
+    seen = [items[0], [*items[1]["n"]]]
+    items[1]["n"].clear()
+    items.append(object() if how == "spoil" else 0)
+    if ctx.repetition == 2 or ctx.progress:
+        return seen
+    await ctx.heartbeat(1)
+    if how == "snooze":
+        raise Snooze("10ms")
+    if how != "repeat":
+        raise ValueError("once more")
+    return None
 
 
 @handler("test.snooze_for")

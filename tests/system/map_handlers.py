@@ -77,6 +77,31 @@ async def picky(ctx: StepContext, *, item: int, bad: list[int], until: int = 1_0
     return item * 10 + ctx.attempt
 
 
+@handler("test.use_up_item")
+async def use_up_item(
+    ctx: StepContext, *, item: list[int], among: list[int], until: int
+) -> list[list[int]]:
+    """Use up what came in, and say what it was from the given attempt on."""
+    seen = [[*item], [*among]]
+    item.clear()
+    among.append(0)
+    await asyncio.sleep(0)
+    if ctx.attempt < until:
+        raise ValueError("once more")
+    return seen
+
+
+@handler("test.use_up_items", batch=True)
+def use_up_items(ctx: StepContext, *, items: list[list[int]], until: int) -> list[int]:
+    """The same, of the whole list."""
+    found = []
+    while items:
+        found.append(items.pop(0).pop())
+    if ctx.attempt < until:
+        raise ValueError("once more")
+    return found
+
+
 @handler("test.item_facts")
 def item_facts(ctx: StepContext, *, item: Any) -> dict[str, Any]:
     """What the context says of an item."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_retries_are_used_up(tenant: TestTenant) -> None:
     assert len(attempts(tenant, run, "a")) == 2
 
 
+@pytest.mark.parametrize("how", ["fail", "spoil", "snooze", "repeat"])
+def test_what_an_attempt_changes_in_its_arguments_the_next_does_not_see(
+    tenant: TestTenant, how: str
+) -> None:
+    more: dict[str, Any] = {"retry": {"max_attempts": 2, "delay": 0}}
+    if how == "repeat":
+        more = {"repeat": {"until": "${{ output != None }}", "max": 2, "delay": 0}}
+    args = {"items": "${{ input.items }}", "how": how}
+    tenant.publish("one", [call("a", "use_up", args=args, **more)])
+    run = tenant.run("one", {"items": ["big", {"n": [2**64]}]}, within_s=20)
+    assert (run["state"], run["output"]) == ("succeeded", ["big", [2**64]])
+
+
 def test_without_retry_one_attempt(tenant: TestTenant) -> None:
     _, step = one(tenant, call("a", "fail"))
     assert step["attempt"] == 1
@@ -100,6 +114,30 @@ def test_a_result_that_is_not_json_fails_without_retry(tenant: TestTenant, kind:
     assert (row["state"], row["attempt"], row["error"]["code"]) == ("failed", 1, "invalid_output")
 
 
+@pytest.mark.parametrize("queue", ["io", "cpu"])
+def test_a_handler_s_mistake_is_its_own_step_s_alone(tenant: TestTenant, queue: str) -> None:
+    bystanders = [f"ok{i}" for i in range(4)]
+    retry = {"max_attempts": 2, "delay": 0}
+    tenant.publish(
+        "mistakes",
+        [
+            call("skip", "mistaken", args={"how": "skip", "order": {}}, queue=queue),
+            call("mute", "mistaken", args={"how": "mute", "order": {}}, queue=queue),
+            call(
+                "changed", "mistaken", args={"how": "mute", "order": {}}, queue=queue, retry=retry
+            ),
+            *(call(name, "sleep", args={"ms": 1500}) for name in bystanders),
+        ],
+    )
+    run = tenant.run("mistakes")
+    rows = tenant.steps(run["id"])
+    assert (rows["skip"]["state"], rows["skip"]["reason"]) == ("skipped", "404")
+    assert (rows["mute"]["state"], rows["mute"]["error"]["type"]) == ("failed", "Mute")
+    assert rows["changed"]["state"] == "failed"
+    started = [e["step"] for e in tenant.events(run["id"]) if e["type"] == "step.running"]
+    assert all(started.count(name) == 1 for name in bystanders)
+
+
 @pytest.mark.parametrize(("args", "named"), [({}, "first"), ({"first": 1, "third": 3}, "third")])
 def test_wrong_arguments_fail_without_retry_and_are_named(
     tenant: TestTenant, args: dict[str, Any], named: str
@@ -139,6 +177,22 @@ def test_retry_of_stuck_blocking_code_waits_for_its_end(tenant: TestTenant) -> N
     assert seconds_between(*starts) >= 1.1
 
 
+def test_code_that_does_not_end_is_killed_with_its_process_after_the_grace(
+    tenant: TestTenant,
+) -> None:
+    tenant.publish("stuck", [call("a", "block", args={"ms": 60_000}, timeout="300ms")])
+    before = set(tenant.system.children())
+    run = tenant.run("stuck", within_s=10)
+    row = tenant.steps(run["id"])["a"]
+    assert row["error"]["code"] == "timeout"
+    in_use = "SELECT in_use FROM tenant_load WHERE tenant_id = %s"
+    held_since = time.monotonic()
+    tenant.system.until(lambda: tenant.system.sql(in_use, tenant.id) == [(0,)], 40)
+    assert time.monotonic() - held_since > 8, "it had its grace"
+    tenant.system.until(lambda: set(tenant.system.children()) - before, 10)
+    assert set(tenant.system.children()) & before, "the other process went on"
+
+
 def test_timeout_of_a_cpu_handler_that_ignores_it(tenant: TestTenant) -> None:
     _, row = one(tenant, call("a", "spin", args={"ms": 60_000}, timeout="1s"))
     assert (row["state"], row["error"]["code"]) == ("failed", "timeout")
@@ -166,6 +220,57 @@ def test_a_handler_that_fails_in_a_helper_process_tells_its_error(tenant: TestTe
     assert row["attempt"] == 2
     _, row = one(tenant, call("a", "bad_output", args={"kind": "nan"}, queue="cpu"))
     assert row["error"]["code"] == "invalid_output"
+
+
+def test_steps_in_helper_processes_keep_their_results_apart(tenant: TestTenant) -> None:
+    """The step's queue decides where it runs, whatever the handler's own is."""
+    tenant.publish("here", [call(f"s{i}", "who", queue="io") for i in range(5)])
+    tenant.publish("there", [call(f"s{i}", "who", args={"ms": 20}) for i in range(5)])
+    pids: dict[str, set[int]] = {}
+    for workflow in ("here", "there"):
+        run = tenant.run(workflow, within_s=60)
+        assert {name: found["step"] for name, found in run["output"].items()} == {
+            f"s{i}": f"s{i}" for i in range(5)
+        }
+        pids[workflow] = {found["pid"] for found in run["output"].values()}
+    children = set(tenant.system.children())
+    assert pids["here"] <= children
+    assert not pids["there"] & children
+
+
+def test_a_timeout_does_not_count_the_start_of_a_helper_process(tenant: TestTenant) -> None:
+    """It would never succeed: each timeout ends the process, and the next attempt starts another."""
+    tenant.publish("spin", [call("a", "spin", args={"ms": 60_000}, timeout="300ms")])
+    for _ in range(2):  # no helper process is left
+        assert tenant.run("spin")["error"]["cause"]["code"] == "timeout"
+    run, row = one(tenant, call("a", "who", args={"ms": 1}, timeout="300ms"))
+    assert (run["state"], row["attempt"]) == ("succeeded", 1)
+
+
+def test_what_was_lost_runs_again_before_what_waits(tenant: TestTenant, tmp_path: Path) -> None:
+    """However much that is, and however busy every process is with it."""
+    tenant.publish("busy", [call(f"s{i:03}", "sleep", args={"ms": 250}) for i in range(400)])
+    tenant.publish("lost", [call("a", "die", args={"until_attempt_file": str(tmp_path / "seen")})])
+    busy = tenant.submit("busy")["id"]
+    run = tenant.run("lost", within_s=60, priority=9)
+    assert run["output"] == "alive"
+    assert tenant.http.get(f"/runs/{busy}").json()["steps"]["ready"] > 0
+    tenant.http.post(f"/runs/{busy}/cancel")
+    tenant.wait(busy, 20)
+
+
+def test_a_coroutine_that_was_lost_before_is_cancelled_too(
+    tenant: TestTenant, tmp_path: Path
+) -> None:
+    died, ended = tmp_path / "died", tmp_path / "ended"
+    tenant.publish("w", [call("a", "die_then_wait", args={"died": str(died), "ended": str(ended)})])
+    run = str(tenant.submit("w")["id"])
+    tenant.system.until(
+        lambda: tenant.http.get(f"/runs/{run}/steps").json()["items"][0].get("progress"), 30
+    )
+    tenant.http.post(f"/runs/{run}/cancel")
+    assert tenant.wait(run, 9)["state"] == "cancelled"
+    assert ended.exists()
 
 
 def test_a_lost_process_is_a_loss_and_no_attempt(tenant: TestTenant, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,24 @@ def test_sigterm_drains_a_worker(own: System) -> None:
     assert events.count(("step.running", "short")) == 1, "it had time to end"
     assert events.count(("step.running", "long")) == 2, "it was given back"
     assert {step["attempt"] for step in tenant.steps(run).values()} == {1}
+
+
+@pytest.mark.parametrize("drained", ["by staff", "by a signal"])
+def test_what_a_process_hands_back_starts_again_when_its_code_has_ended(
+    own: System, tmp_path: Path, drained: str
+) -> None:
+    tenant = own.tenant()
+    first = tmp_path / "first"
+    tenant.publish("back", [call("a", "block_first", args={"path": str(first), "ms": 60_000})])
+    run = tenant.submit("back")["id"]
+    pid = int(own.until(lambda: first.exists() and first.read_text()))
+    if drained == "by staff":
+        own.sql("UPDATE worker SET drain_at = now() WHERE pid = %s AND state <> 'gone'", pid)
+    else:
+        os.kill(own.pids("worker")[0], signal.SIGTERM)
+    ended = tenant.wait(run, 40)
+    assert (ended["state"], ended["output"]) == ("succeeded", "the first process is gone")
+    answer = tenant.http.get(f"/runs/{run}/steps/a/attempts")
+    told = [(one["attempt"], one["state"]) for one in answer.json()["items"]]
+    assert told == [(1, "given_back"), (1, "succeeded")]
+    assert_each_step_ended_once(tenant, [run], 1)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.system.mapping import batches, mapped
 from tests.system.running_system import TestTenant
 from tests.system.shapes import call
-from tests.system.test_maps import batches, mapped
 
 pytestmark = [pytest.mark.system, pytest.mark.any_servers]
 

@@ -18,6 +18,7 @@ from tenants.services import (
     create_api_key,
     create_tenant,
     end_override,
+    keep_override,
     revoke_api_key,
     set_quota,
 )
@@ -82,6 +83,23 @@ def test_ended_before_its_time_or_by_what_is_set_for_good(tenant: Tenant) -> Non
     kinds = QuotaChange.objects.order_by("id").values_list("kind", flat=True)
     assert list(kinds) == ["override", "ended", "override", "base"]
     assert AuditEntry.objects.filter(action="quota.override_ended").count() == 1
+
+
+def test_the_value_of_an_override_is_kept_for_good(tenant: Tenant) -> None:
+    until = timezone.now() + LATER
+    put(tenant, max_connections=50, weight=3.0, max_schedules=4, until=until)
+    put(tenant, max_connections=50, reason="for good")
+    put(tenant, max_connections=50, reason="nothing is left to change")
+    assert keep_override(tenant=tenant, name="weight", actor=COMMAND, reason="it went well")
+    assert not keep_override(tenant=tenant, name="weight", actor=COMMAND)
+    assert expire() == 1
+    quota = now(tenant)
+    assert (quota.max_connections, quota.weight, quota.max_schedules) == (50, 3.0, None)
+    kept = QuotaChange.objects.filter(kind="base").order_by("id")
+    assert [(one.name, one.before, one.after, one.reason) for one in kept] == [
+        ("max_connections", 50, 50, "for good"),
+        ("weight", 3.0, 3.0, "it went well"),
+    ]
 
 
 def test_digits_are_kept(tenant: Tenant) -> None:

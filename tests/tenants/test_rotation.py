@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tenants import keys, services
 from tenants.actors import COMMAND
-from tenants.errors import ApiKeyEnded
+from tenants.errors import ApiKeyEnded, QuotaUsedUp
 from tenants.models import ApiKey, AuditEntry, Tenant
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +74,23 @@ def test_what_has_ended_or_was_rotated_is_not_rotated(tenant: Tenant) -> None:
     services.revoke_api_key(key=ended, actor=COMMAND)
     with pytest.raises(ApiKeyEnded, match="ended"):
         services.rotate_api_key(key=ended, actor=COMMAND)
+
+
+def test_rotations_do_not_pile_keys_up_beyond_the_quota(tenant: Tenant) -> None:
+    first, second = (services.create_api_key(tenant=tenant, actor=COMMAND)[0] for _ in range(2))
+    services.set_quota(tenant=tenant, max_api_keys=2, actor=COMMAND)
+    year = timedelta(days=366)
+    made, _ = services.rotate_api_key(
+        key=first, overlap=year, actor=COMMAND
+    )  # one more for a while
+    for key in (made, second):
+        with pytest.raises(QuotaUsedUp) as caught:
+            services.rotate_api_key(key=key, overlap=year, actor=COMMAND)
+        assert caught.value.facts["quota"] == "max_api_keys"
+    assert keys.in_force(tenant).count() == 3
+    services.set_quota(tenant=tenant, max_api_keys=0, actor=COMMAND)
+    last, _ = services.rotate_api_key(key=made, overlap=timedelta(0), actor=COMMAND)
+    assert set(keys.in_force(tenant)) == {first, second, last}
+    services.set_quota(tenant=tenant, max_api_keys=2, actor=COMMAND)
+    services.revoke_api_key(key=first, actor=COMMAND)
+    services.rotate_api_key(key=last, actor=COMMAND)

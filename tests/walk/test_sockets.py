@@ -75,7 +75,7 @@ HANDLERS = {"connect", "disconnect", "receive", "changed"}
 def in_memory_layer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     channel_layers.backends.clear()
-    monkeypatch.setattr(consumer, "ACCESS_S", 0.0)
+    monkeypatch.setattr(consumer, "ACCESS_S", 0.1)
     monkeypatch.setattr(consumer, "HEARTBEAT_S", 0.1)
 
 

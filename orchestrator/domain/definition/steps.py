@@ -86,10 +86,10 @@ def read_step(reader: Reader, value: object, ordinal: int, world: World, own: st
     raw = reader.mapping(value, place, STEP_KEYS)
     if raw is None:
         # One problem is enough to tell; the others take the step for one that lacks nothing.
-        raw = {}
+        raw, kind = {}, KINDS[0]
     else:
         reader.required(raw, place, ("name",))
-    kind = _kind(reader, raw, place) if raw else KINDS[0]
+        kind = _kind(reader, raw, place)
     handler = workflow = None
     if "handler" in raw:
         handler = policies.read_handler(reader, raw, place, world.handlers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from orchestrator.domain import jsonvalue
+from orchestrator.embedded import paths
 from orchestrator.management import load
 from orchestrator.management.load import Client, Driven, Outcomes, Plan, Refused, Target, quantile
 from tenants import services
@@ -55,12 +55,12 @@ class Command(BaseCommand):
         parser.add_argument("--clients", type=_count, default=8, help="connections (8)")
         parser.add_argument("--input", default="{}", help="each run's input, as JSON")
         parser.add_argument("--wait", type=float, default=60.0, help="seconds for runs to end (60)")
-        parser.add_argument("--url", help="default: http://127.0.0.1:$PORT")
+        parser.add_argument("--url", help="default: where the running system is")
         parser.add_argument("--key", help="an API key (default: one for the time of the call)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Submit, wait for the ends, print."""
-        url = (options["url"] or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
+        url = (options["url"] or paths.web_url()).rstrip("/")
         try:
             given = jsonvalue.decode(options["input"])
         except jsonvalue.BadJson as error:

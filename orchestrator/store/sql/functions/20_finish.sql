@@ -136,7 +136,7 @@ BEGIN
           CROSS JOIN LATERAL (SELECT o.leaves FROM workflow_version o WHERE o.id = s.version_id OFFSET 0) v
          WHERE r.ctid = s.tid AND NOT EXISTS (SELECT 1 FROM undoes u WHERE u.id = s.id)
         RETURNING r.tenant_id, r.id, r.workflow_id, r.version_id, r.state, r.error, r.created_at, r.started_at, s.failed_count,
-                  r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
+                  r.parent_id, r.parent_ordinal, r.parent_id IS NOT NULL OR r.concurrency_key IS NOT NULL AS awaited
     ), buried AS (
         INSERT INTO dead_letter (tenant_id, run_id, ordinal, workflow_id, version_id, code, type, message,
                                  fingerprint, attempts, losses, failed_at)
@@ -146,7 +146,12 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT o.ordinal, o.error, o.attempts, o.losses, o.finished_at FROM step_run o
                WHERE d.state = 'failed' AND d.failed_count > 0 AND o.tenant_id = d.tenant_id AND o.run_id = d.id
-                 AND o.batch = 0 AND coalesce(o.state, '') = 'failed' AND NOT o.handled OFFSET 0) f
+                 AND o.batch = 0 AND coalesce(o.state, '') = 'failed' AND NOT o.handled
+                 -- a step that waits for this run is given up, or goes on: retried here, nothing would reach it
+                 AND (SELECT true FROM step_run w
+                       WHERE w.tenant_id = d.tenant_id AND w.run_id = d.parent_id AND w.ordinal = d.parent_ordinal AND w.batch = 0
+                         AND coalesce(w.state, '') = 'waiting' AND w.wait_reason = 'child' AND w.wait_key = d.id::text) IS NOT TRUE
+              OFFSET 0) f
           CROSS JOIN LATERAL (
               SELECT coalesce(j ->> 'code', 'error') AS code, j ->> 'type' AS type, coalesce(j ->> 'message', '') AS message
                 FROM (SELECT f.error::json AS j) x) e

@@ -63,6 +63,8 @@ BEGIN
             PERFORM engine_propagate(d_tenants, d_runs, d_versions, d_ordinals, d_states, p_now);
         END IF;
     END IF;
+    -- an `always` step may have waited behind one that was cancelled
+    PERFORM engine_unpark(v_tenants, v_runs);
     PERFORM engine_close_children(v_tenants, v_runs, false, p_actor, p_now);
     -- a run whose steps had all ended (its output was being made) has nothing left to end it
     PERFORM engine_finish(v_tenants, v_runs, NULL, NULL, p_now);

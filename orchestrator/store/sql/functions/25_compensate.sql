@@ -40,8 +40,9 @@ BEGIN
     ), begun AS (
         SELECT p_tenants[i] AS tenant_id, p_runs[i] AS run_id, p_versions[i] AS version_id, p_ordinals[i] AS ordinal,
                c.handler_id, c.queue, s.*,
+               -- of a map the code of any of its batches, or of its source
                EXISTS (SELECT 1 FROM hold h
-                        WHERE h.run_id = p_runs[i] AND h.ordinal = p_ordinals[i] AND h.batch = 0) AS held
+                        WHERE h.run_id = p_runs[i] AND h.ordinal = p_ordinals[i] AND h.batch NOT IN (-1, -2)) AS held
           FROM unnest(v_begun) AS n (i)
           CROSS JOIN LATERAL (
               SELECT o.handler_id, o.queue FROM version_call o

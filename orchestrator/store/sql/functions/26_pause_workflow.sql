@@ -42,7 +42,9 @@ BEGIN
       FROM engine_runs_under(p_tenant, p_workflow) AS d (run_id)
       CROSS JOIN LATERAL (
           SELECT o.ctid AS tid FROM run o
-           WHERE o.id = d.run_id AND o.state = 'running' AND o.closing IS NULL AND o.resume_ms IS NULL OFFSET 0) o
+           -- one that is being undone has neither timeout nor deadline any more
+           WHERE o.id = d.run_id AND o.state = 'running' AND o.closing IS NULL AND o.resume_ms IS NULL
+             AND o.undo_state IS NULL OFFSET 0) o
      WHERE r.ctid = o.tid;
     RETURN true;
 END
@@ -67,7 +69,9 @@ BEGIN
     END IF;
     UPDATE tenant_load l SET paused_count = l.paused_count - 1 WHERE l.tenant_id = p_tenant;
     UPDATE run r SET
-        expires_at = least(r.deadline_at, v_now + r.resume_ms * interval '1 millisecond'), resume_ms = NULL
+        expires_at = CASE WHEN r.undo_state IS NULL
+                          THEN least(r.deadline_at, v_now + r.resume_ms * interval '1 millisecond') END,
+        resume_ms = NULL
       FROM engine_runs_under(p_tenant, p_workflow) AS d (run_id)
       CROSS JOIN LATERAL (
           -- another workflow above may be paused still

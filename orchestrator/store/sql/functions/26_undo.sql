@@ -12,7 +12,7 @@ BEGIN
         OR p_state = 'failed' AND coalesce(p_error::json ->> 'code', '') IN ('timeout', 'heartbeat_timeout', 'lost')
         OR p_state = 'cancelled' AND p_started AND (
             p_suspect OR p_error IS NULL
-            OR p_error::json ->> 'code' IN ('timeout', 'heartbeat_timeout', 'lost', 'cancelled')));
+            OR p_error::json ->> 'code' IN ('timeout', 'heartbeat_timeout', 'lost', 'cancelled', 'upstream')));
 END
 $$;
 
@@ -54,6 +54,7 @@ $$;
 --          the order on and ends by itself.  Of the others nothing is kept.
 -- Guard:   under the tenants' mutexes; only runs that are to be undone and have no such rows.  Code
 --          whose attempt is over may still run (a hold): its end is awaited (engine_unhold calls again).
+--          What was to be undone may have been undone meanwhile, by hand: such a run has ended at once.
 -- Returns: the queues to wake.
 CREATE OR REPLACE FUNCTION engine_undo_start(p_tenants int[], p_runs uuid[], p_actor text, p_now timestamptz) RETURNS text[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -63,6 +64,8 @@ DECLARE
     c_tenants int[];
     c_runs uuid[];
     c_ordinals int[];
+    e_tenants int[];
+    e_runs uuid[];
 BEGIN
     WITH RECURSIVE base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
@@ -147,8 +150,13 @@ BEGIN
     )
     SELECT coalesce(array_agg(DISTINCT m.queue) FILTER (WHERE m.state = 'ready'), '{}'),
            array_agg(m.tenant_id) FILTER (WHERE m.state = 'waiting'), array_agg(m.run_id) FILTER (WHERE m.state = 'waiting'),
-           array_agg(m.ordinal) FILTER (WHERE m.state = 'waiting')
-      INTO v_wake, c_tenants, c_runs, c_ordinals FROM made m;
+           array_agg(m.ordinal) FILTER (WHERE m.state = 'waiting'),
+           (SELECT array_agg(g.tenant_id) FROM given g WHERE g.run_id NOT IN (SELECT o.run_id FROM made o)),
+           (SELECT array_agg(g.run_id) FROM given g WHERE g.run_id NOT IN (SELECT o.run_id FROM made o))
+      INTO v_wake, c_tenants, c_runs, c_ordinals, e_tenants, e_runs FROM made m;
+    IF e_runs IS NOT NULL THEN
+        PERFORM engine_undo_end(e_tenants, e_runs, p_now);
+    END IF;
     IF c_runs IS NOT NULL THEN
         v_wake := v_wake || engine_undo_children(c_tenants, c_runs, c_ordinals, p_actor, p_now);
     END IF;
@@ -166,11 +174,6 @@ DECLARE
     d_tenants int[] := p_tenants;
     d_runs uuid[] := p_runs;
     d_ordinals int[] := p_ordinals;
-    f_tenants int[];
-    f_runs uuid[];
-    c_tenants int[];
-    c_runs uuid[];
-    c_ordinals int[];
     a_tenants int[] := '{}';
     a_runs uuid[] := '{}';
     a_ordinals int[] := '{}';
@@ -232,6 +235,24 @@ BEGIN
           FROM moved m;
     END LOOP;
 
+    PERFORM engine_undo_end(p_tenants, p_runs, p_now);
+    IF cardinality(a_runs) > 0 THEN
+        PERFORM engine_undo_children(a_tenants, a_runs, a_ordinals, NULL, p_now);
+    END IF;
+END
+$$;
+
+-- Purpose: runs whose undos have all ended have been undone, and end if they have not ended before.
+-- Guard:   under the tenants' mutexes; runs with an undo left are passed over.
+CREATE OR REPLACE FUNCTION engine_undo_end(p_tenants int[], p_runs uuid[], p_now timestamptz) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    f_tenants int[];
+    f_runs uuid[];
+    c_tenants int[];
+    c_runs uuid[];
+    c_ordinals int[];
+BEGIN
     WITH ended AS (
         UPDATE run r SET
             undo_state = CASE WHEN f.ordinal IS NULL THEN 'succeeded' ELSE 'failed' END,
@@ -261,9 +282,6 @@ BEGIN
       INTO f_tenants, f_runs, c_tenants, c_runs, c_ordinals FROM ended e;
     IF f_runs IS NOT NULL THEN
         PERFORM engine_finish(f_tenants, f_runs, NULL, NULL, p_now);
-    END IF;
-    IF cardinality(a_runs) > 0 THEN
-        PERFORM engine_undo_children(a_tenants, a_runs, a_ordinals, NULL, p_now);
     END IF;
     IF c_runs IS NOT NULL THEN
         PERFORM engine_children_undone(c_tenants, c_runs, c_ordinals, p_now);
@@ -300,13 +318,17 @@ $$;
 
 -- Purpose: undo a run that has ended, on request.  Guard: takes the tenant's mutex.
 -- Returns: begun; or open (it has not ended), again (it was undone before), nothing (no step of it can
---          be undone); and the queues to wake.
+--          be undone), gone (it was deleted); and the queues to wake.
 CREATE OR REPLACE FUNCTION engine_undo(p_tenant int, p_run uuid, p_actor text, OUT verdict text, OUT wake text[]) LANGUAGE plpgsql AS $$
 DECLARE
     v_run run%ROWTYPE;
     v_now timestamptz;
 BEGIN
-    PERFORM engine_lock(ARRAY[p_tenant]);
+    IF NOT engine_lock_run(p_tenant, p_run) THEN
+        verdict := 'gone';
+        wake := '{}';
+        RETURN;
+    END IF;
     v_now := clock_timestamp();
     wake := '{}';
     SELECT * INTO v_run FROM run r WHERE r.id = p_run AND r.tenant_id = p_tenant;

@@ -48,7 +48,7 @@ END
 $$;
 
 -- Take back what these steps had: their parts (batches, compensation, undo), work for Python, outputs,
--- attempts; never their epoch, nor that of their batches (kept in `map_state`) and of their
+-- attempts, their places where a cached output is made or awaited (the clock gives these on); never their epoch, nor that of their batches (kept in `map_state`) and of their
 -- compensation (whose row stays, as one that has said `retry`).  They are `blocked` then, and counted
 -- by nobody.
 CREATE OR REPLACE FUNCTION engine_forget_steps(p_tenant int, p_run uuid, p_ordinals int[]) RETURNS void LANGUAGE plpgsql
@@ -103,6 +103,10 @@ BEGIN
                                     - (SELECT count(*) FROM answer a WHERE a.claimable)
                                     - (SELECT count(*) FROM anew a WHERE a.claimable)
      WHERE l.tenant_id = p_tenant;
+    DELETE FROM cache_flight f USING unnest(p_ordinals) AS d (ordinal)
+     CROSS JOIN LATERAL (
+         SELECT o.ctid AS tid FROM cache_flight o WHERE o.run_id = p_run AND o.ordinal = d.ordinal OFFSET 0) o
+     WHERE f.ctid = o.tid;
     DELETE FROM heartbeat h WHERE h.run_id = p_run AND h.ordinal = ANY (p_ordinals);
     DELETE FROM dead_letter t
      WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.ordinal = ANY (p_ordinals);
@@ -209,6 +213,7 @@ BEGIN
     ELSE
         PERFORM engine_finish(ARRAY[p_tenant], ARRAY[p_run], NULL, NULL, p_now);
     END IF;
+    PERFORM engine_unpark(ARRAY[p_tenant], ARRAY[p_run]);
     RETURN v_queues;
 END
 $$;

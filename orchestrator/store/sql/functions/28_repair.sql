@@ -2,8 +2,8 @@
 -- Guard:   each takes the tenant's mutex, so that two of them, or one and a step's end, come one after
 --          the other; what the state does not allow is refused, and nothing is changed.
 -- Returns: `refused`, null when it was done, else why not: 'run <state>', 'step <state>',
---          'closing' (it is being undone, too), 'dropped' (its outputs are gone), 'concurrency <limit>'
---          (no place is free, and its workflow says reject), or 'busy <ordinal>' (code or a part of that
+--          'closing' (it is being undone, too), 'dropped' (its outputs are gone), 'gone' (it was deleted),
+--          'concurrency <limit>' (no place is free, and its workflow says reject), or 'busy <ordinal>' (code or a part of that
 --          step still runs), 'undo' (of a run that is being undone, the step's undo is not to be skipped);
 --          the queues to wake.
 -- A run with a concurrency key takes a place again, or waits for one, by the rules of a new run.
@@ -111,7 +111,11 @@ DECLARE
     v_busy int;
     v_held boolean;
 BEGIN
-    PERFORM engine_lock(ARRAY[p_tenant]);
+    IF NOT engine_lock_run(p_tenant, p_run) THEN
+        refused := 'gone';
+        wake := '{}';
+        RETURN;
+    END IF;
     v_now := clock_timestamp();
     wake := '{}';
     SELECT r.state, r.version_id, r.finished_at, r.undo_state, r.outputs_dropped_at, r.concurrency_key INTO v_run FROM run r
@@ -127,7 +131,8 @@ BEGIN
     SELECT coalesce(array_agg(s.ordinal), '{}') INTO v_seeds FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run
        AND CASE s.batch WHEN 0 THEN p_from IS NULL AND s.state = 'failed' AND NOT s.handled
-                        WHEN -2 THEN s.started_at IS NOT NULL ELSE false END;
+                        -- a row that waited for its child runs' undos has not started itself
+                        WHEN -2 THEN s.started_at IS NOT NULL OR s.wait_key = 'children' ELSE false END;
     v_reset := engine_downstream(v_run.version_id, array_remove(v_seeds || engine_cut_short(p_tenant, p_run) || p_from, NULL));
     SELECT engine_busy(p_tenant, p_run, array_agg(s.ordinal)) INTO v_busy FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.batch = 0;
@@ -161,10 +166,14 @@ DECLARE
     v_reset int[];
     v_busy int;
 BEGIN
-    PERFORM engine_lock(ARRAY[p_tenant]);
+    IF NOT engine_lock_run(p_tenant, p_run) THEN
+        refused := 'gone';
+        wake := '{}';
+        RETURN;
+    END IF;
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state, r.held INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     SELECT s.state, s.wait_reason, s.due_at INTO v_step FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch = 0;
@@ -190,7 +199,7 @@ BEGIN
             refused := 'busy ' || v_busy;
             RETURN;
         END IF;
-        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, '{}', p_actor, v_now);
+        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, '{}', p_actor, v_now, v_run.held IS NOT NULL);
         wake := engine_hint(p_tenant, wake, v_now);
     END IF;
 END
@@ -213,10 +222,15 @@ DECLARE
     v_busy int;
     v_held boolean := false;
 BEGIN
-    PERFORM engine_lock(ARRAY[p_tenant]);
+    IF NOT engine_lock_run(p_tenant, p_run) THEN
+        refused := 'gone';
+        wake := '{}';
+        RETURN;
+    END IF;
     v_now := clock_timestamp();
     wake := '{}';
-    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state, r.concurrency_key INTO v_run FROM run r
+    SELECT r.state, r.version_id, r.finished_at, r.closing, r.undo_state, r.concurrency_key, r.held IS NOT NULL AND r.finished_at IS NULL AS held
+      INTO v_run FROM run r
      WHERE r.id = p_run AND (r.tenant_id = p_tenant) IS TRUE;
     SELECT s.state INTO v_step FROM step_run s
      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch = 0;
@@ -225,6 +239,7 @@ BEGIN
         IF NOT engine_skip_undo(p_tenant, p_run, p_ordinal, p_actor, v_now) THEN
             refused := 'undo';
         END IF;
+        PERFORM engine_unpark(ARRAY[p_tenant], ARRAY[p_run]);
         wake := engine_hint(p_tenant, engine_undo_queues(p_tenant, p_run), v_now);
         RETURN;
     ELSIF v_run.finished_at IS NULL AND v_run.closing IS NOT NULL OR v_run.undo_state = 'running' THEN
@@ -261,8 +276,9 @@ BEGIN
         PERFORM engine_reopen(p_tenant, p_run, v_held, p_actor, v_now);
     END IF;
     PERFORM engine_settle(p_tenant, p_run, p_ordinal, p_state, p_output, p_actor, v_now);
-    IF v_step.state = 'failed' THEN
-        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, ARRAY[p_ordinal], p_actor, v_now, v_held);
+    -- of a run that is held nothing follows yet: engine_start decides that
+    IF v_step.state = 'failed' OR v_run.held THEN
+        wake := engine_reset(p_tenant, p_run, v_run.version_id, v_reset, ARRAY[p_ordinal], p_actor, v_now, v_held OR v_run.held);
         IF v_held THEN
             wake := engine_make_place(p_tenant, p_run, p_actor, v_now);
         END IF;
@@ -318,5 +334,6 @@ BEGIN
                                     - (SELECT count(*) FROM ended e WHERE e.claimable)
      WHERE l.tenant_id = p_tenant;
     DELETE FROM dead_letter t WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.ordinal = p_ordinal;
+    PERFORM engine_unpark(ARRAY[p_tenant], ARRAY[p_run]);
 END
 $$;

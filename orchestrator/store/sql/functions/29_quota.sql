@@ -14,8 +14,8 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_limits record;
     v_load record;
-    v_step interval;
     v_whole timestamptz;
+    v_ahead numeric;
     v_use bigint;
     v_room int;
 BEGIN
@@ -55,16 +55,18 @@ BEGIN
         END IF;
     END IF;
     IF v_limits.submissions_per_minute IS NOT NULL THEN
-        v_step := interval '1 minute' / v_limits.submissions_per_minute;
+        -- whole numbers: a share of a minute is seldom one of microseconds; what is lost goes to the tenant
         v_whole := greatest(v_load.submit_at, p_now);
-        v_room := greatest(floor(extract(epoch FROM p_now + interval '1 minute' - v_whole)
-                                 / extract(epoch FROM v_step) + 0.001), 0)::int;
+        v_ahead := extract(epoch FROM v_whole - p_now);
+        v_room := greatest(div((60 - v_ahead) * v_limits.submissions_per_minute, 60), 0);
         IF v_room < room THEN
             room := v_room;
             quota := 'submissions_per_minute'; value := v_limits.submissions_per_minute; use := value;
-            retry_s := greatest(1, ceil(extract(epoch FROM v_whole + (v_room + 1) * v_step - p_now) - 60))::int;
+            retry_s := greatest(1, ceil(v_ahead + (v_room + 1) * 60.0 / value - 60));
         END IF;
-        UPDATE tenant_load l SET submit_at = v_whole + room * v_step WHERE l.tenant_id = p_tenant AND room > 0;
+        UPDATE tenant_load l
+           SET submit_at = v_whole + room * 60000000::bigint / v_limits.submissions_per_minute * interval '1 microsecond'
+         WHERE l.tenant_id = p_tenant AND room > 0;
     END IF;
     RETURN NEXT;
 END

@@ -1,6 +1,6 @@
 -- Purpose: take the steps that this worker may run now, within every limit, fairly among tenants;
 --          and what needs Python first (conditions, outputs of runs), which takes no connection.
--- Indexes: step_run_ready (heads of a tenant's queue), control's key, tenant_load.
+-- Indexes: step_run_ready (heads of a tenant's queue), step_run_lost, control's key, tenant_load.
 -- Pools:   steps that name one stand in lanes of their own, see 14_pools.sql.
 -- Guard:   candidates are chosen without locks, locked by id, and looked at again under the lock;
 --          pools are locked then, by id, and the server's total last.  Commits without waiting for the disk: a claim that is
@@ -27,6 +27,7 @@ DECLARE
     v_limit int;
     v_room bigint;
     v_candidates int[];
+    v_lost int[];
     v_locked int[];
     v_controls bigint;
     v_pauses boolean;
@@ -74,9 +75,22 @@ BEGIN
                 coalesce((SELECT true FROM step_run s
                  WHERE s.tenant_id = o.tenant_id AND s.queue = ANY (p_queues)
                    AND s.state = 'ready' AND s.parked IS NULL AND s.handler_id = ANY (p_handlers)
-                   AND (p_alone OR NOT s.suspect) AND s.pool = ''
-                 LIMIT 1), v_pools AND engine_pool_ready(o.tenant_id, p_queues, p_handlers, p_alone)))
+                   AND NOT s.suspect AND s.pool = ''
+                 LIMIT 1), v_pools AND engine_pool_ready(o.tenant_id, p_queues, p_handlers, false)))
          LIMIT least(64, greatest(p_want + p_want_cpu, 1))) c;
+    IF p_alone THEN
+        -- what was lost before comes first, however much else waits
+        SELECT array_agg(c.tenant_id) INTO v_lost FROM (
+            SELECT l.tenant_id
+              FROM (SELECT DISTINCT s.tenant_id FROM step_run s
+                     WHERE s.state = 'ready' AND s.suspect AND s.parked IS NULL
+                       AND s.queue = ANY (p_queues) AND s.handler_id = ANY (p_handlers)) s
+              JOIN tenant_load l ON l.tenant_id = s.tenant_id
+              JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
+              JOIN tenant t ON t.id = l.tenant_id AND t.suspended_at IS NULL
+             ORDER BY greatest(l.vtime, v_clock), l.vtime LIMIT 16) c;
+        v_candidates := v_lost || v_candidates;
+    END IF;
     IF v_candidates IS NULL THEN
         RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
@@ -137,7 +151,7 @@ BEGIN
          WHERE NOT t.held;
     END IF;
 
-    IF p_want <= 0 AND p_want_cpu <= 0 THEN
+    IF p_want <= 0 AND p_want_cpu <= 0 AND v_lost IS NULL THEN
         RETURN;
     END IF;
     IF v_pools THEN
@@ -145,7 +159,39 @@ BEGIN
           FROM engine_pool_lanes(v_locked, p_queues, p_alone) l WHERE l.room > 0;
         PERFORM engine_pool_lock(v_open);
     END IF;
+    IF v_lost IS NOT NULL THEN
+        -- one at a time, each in a process of its own
+        SELECT array_agg(h.tid), array_agg(h.run_id),
+               array_agg(coalesce(p_costs[array_position(p_handlers, h.handler_id)], 0.01)),
+               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited), array_agg(h.pool_id)
+          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
+          FROM (SELECT s.*, l.vtime
+                  FROM tenant_load l
+                  JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
+                  CROSS JOIN LATERAL (
+                      SELECT a.queue, '' AS pool, NULL::int AS pool_id FROM unnest(p_queues) AS a (queue)
+                      UNION ALL
+                      SELECT o.queue, o.pool, o.pool_id
+                        FROM engine_pool_lanes(ARRAY[l.tenant_id], p_queues, true) o
+                       WHERE v_open IS NOT NULL AND o.suspect AND o.room > 0 AND o.pool_id = ANY (v_open)) a
+                  CROSS JOIN LATERAL (
+                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id, a.pool_id FROM step_run s
+                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue AND s.pool = a.pool
+                         AND s.state = 'ready' AND s.parked IS NULL AND s.suspect
+                         AND s.handler_id = ANY (p_handlers)
+                       ORDER BY s.rank LIMIT 1) s
+                 WHERE l.tenant_id = ANY (v_locked) AND l.tenant_id = ANY (v_lost)
+                   AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
+                 ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
+        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
+            -- of a paused run: look for another one
+            RETURN QUERY SELECT * FROM engine_claim(p_worker, p_queues, p_handlers, p_costs, p_want, p_want_cpu, p_alone, p_bytes);
+            RETURN;
+        END IF;
+    END IF;
     LOOP
+        -- what was lost is claimed by itself; a process without room asks for nothing else
+        EXIT WHEN c_runs IS NOT NULL AND v_over IS NULL OR p_want <= 0 AND p_want_cpu <= 0;
         IF v_open IS NOT NULL THEN
             SELECT array_agg(s.tenant_id), array_agg(s.room), array_agg(s.start), array_agg(s.weight), array_agg(s.tid),
                    array_agg(s.run_id), array_agg(s.ordinal), array_agg(s.batch), array_agg(s.queue), array_agg(s.rank),
@@ -232,36 +278,6 @@ BEGIN
          WHERE NOT d.over;
     END IF;
 
-    IF c_runs IS NULL AND p_alone AND p_want > 0 THEN
-        -- a step that was lost before runs with no other step in its process
-        SELECT array_agg(h.tid), array_agg(h.run_id),
-               array_agg(coalesce(p_costs[array_position(p_handlers, h.handler_id)], 0.01)),
-               array_agg(greatest(h.vtime, v_clock)), array_agg(h.limited), array_agg(h.pool_id)
-          INTO c_tids, c_runs, c_costs, c_starts, c_limited, c_pools
-          FROM (SELECT s.*, l.vtime
-                  FROM tenant_load l
-                  JOIN quota q ON q.tenant_id = l.tenant_id AND q.max_connections > l.in_use
-                  CROSS JOIN LATERAL (
-                      SELECT a.queue, '' AS pool, NULL::int AS pool_id FROM unnest(p_queues) AS a (queue)
-                      UNION ALL
-                      SELECT o.queue, o.pool, o.pool_id
-                        FROM engine_pool_lanes(ARRAY[l.tenant_id], p_queues, true) o
-                       WHERE v_open IS NOT NULL AND o.suspect AND o.room > 0 AND o.pool_id = ANY (v_open)) a
-                  CROSS JOIN LATERAL (
-                      SELECT s.ctid AS tid, s.run_id, s.rank, s.limited, s.handler_id, a.pool_id FROM step_run s
-                       WHERE s.tenant_id = l.tenant_id AND s.queue = a.queue AND s.pool = a.pool
-                         AND s.state = 'ready' AND s.parked IS NULL AND s.suspect
-                         AND s.handler_id = ANY (p_handlers)
-                       ORDER BY s.rank LIMIT 1) s
-                 WHERE l.tenant_id = ANY (v_locked)
-                   AND (NOT s.limited OR (SELECT r.max_parallel > r.active_count FROM run r WHERE r.id = s.run_id))
-                 ORDER BY greatest(l.vtime, v_clock), s.rank LIMIT 1) h;
-        IF v_pauses AND c_tids IS NOT NULL AND engine_park_paused(c_tids) > 0 THEN
-            -- of a paused run: look for another one
-            RETURN QUERY SELECT * FROM engine_claim(p_worker, p_queues, p_handlers, p_costs, p_want, p_want_cpu, p_alone, p_bytes);
-            RETURN;
-        END IF;
-    END IF;
     IF c_runs IS NULL THEN
         RETURN QUERY SELECT * FROM engine_claim_later(p_queues, p_handlers) WHERE v_pools AND p_want > 0;
         RETURN;
@@ -379,17 +395,4 @@ BEGIN
            d.bytes > p_bytes, d.repeats, d.trace
       FROM laden d;
 END
-$$;
-
--- Purpose: what claim answers when it took nothing and a pool's rate lets a step start within a second:
---          one row `later`, whose `epoch` is the milliseconds until then.
-CREATE OR REPLACE FUNCTION engine_claim_later(p_queues text[], p_handlers int[]) RETURNS TABLE (
-    kind text, tenant_id int, run_id uuid, ordinal int, batch int, version_id bigint, epoch int,
-    attempts int, losses smallint, suspect boolean, args text, closing text, labels text,
-    input text, refs int[], states text[], outputs text[], lazy boolean, repeats int, trace text
-) LANGUAGE sql STABLE AS $$
-    SELECT 'later', 0, '00000000-0000-0000-0000-000000000000'::uuid, 0, 0, 0::bigint, w.ms,
-           0, 0::smallint, false, NULL::text, NULL::text, '{}', NULL::text, NULL::int[], NULL::text[], NULL::text[], false, 0, NULL::text
-      FROM engine_pool_later(p_queues, p_handlers) AS w (ms)
-     WHERE w.ms IS NOT NULL
 $$;

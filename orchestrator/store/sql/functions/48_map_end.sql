@@ -18,7 +18,7 @@ BEGIN
     WITH base AS MATERIALIZED (
         SELECT l.tenant_id, l.seq FROM tenant_load l WHERE l.tenant_id = ANY (p_tenants)
     ), map AS MATERIALIZED (
-        SELECT m.*, v.fallback, b.bytes, b.chars, least(m.max_bytes, greatest(q.most, 8192)) AS most
+        SELECT m.*, v.fallback, b.bytes, b.chars, least(m.max_bytes, q.most) AS most
           FROM unnest(p_tenants, p_runs, p_ordinals) AS d (tenant_id, run_id, ordinal)
          CROSS JOIN LATERAL (
              SELECT o.*, o.ctid AS tid FROM map_state o

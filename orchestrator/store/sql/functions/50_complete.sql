@@ -4,8 +4,8 @@
 -- Input:   parallel arrays, one entry per attempt.  outcome: succeeded, failed, skipped, cancelled,
 --          waiting (a retry or snooze in `delay` seconds), ready (given back), lost (its process
 --          died; `error` and `output`, the fallback, are for the third time).  `counts`: whether the
---          attempt counts.  `held`: the code still runs and keeps its connection.  `lags`: seconds since
---          the code ended, null where nobody knows.
+--          attempt counts.  `held`: the code still runs and keeps its connection; it is never `ready`, but
+--          waits for engine_unhold.  `lags`: seconds since the code ended, null where nobody knows.
 -- Returns: the indexes (from 1) of refused entries; queues to wake as (0, queue).
 CREATE OR REPLACE FUNCTION engine_complete(
     p_worker int, p_tenants int[], p_runs uuid[], p_ordinals int[], p_batches int[], p_epochs int[],

@@ -27,9 +27,15 @@ BEGIN
           CROSS JOIN LATERAL (
               SELECT o.ctid AS tid FROM step_run o
                WHERE o.tenant_id = g.tenant_id AND o.run_id = g.run_id AND o.ordinal = g.ordinal
-                 AND (o.batch = g.batch OR g.batch = 0 AND o.batch = -1)
+                 AND (o.batch = g.batch OR o.batch = -1 AND g.batch NOT IN (-1, -2))
                  AND coalesce(o.state, '') = 'waiting' AND o.due_at IS NULL
                  AND o.wait_reason IS DISTINCT FROM 'compensate'
+                 -- a compensation waits for the last of a map's batches
+                 AND (o.batch = g.batch OR NOT EXISTS (
+                      SELECT 1 FROM hold h
+                       WHERE h.run_id = g.run_id AND h.ordinal = g.ordinal AND h.batch NOT IN (-1, -2)
+                         AND NOT EXISTS (SELECT 1 FROM gone x WHERE x.run_id = h.run_id AND x.ordinal = h.ordinal
+                                            AND x.batch = h.batch)))
               OFFSET 0) o
          WHERE s.ctid = o.tid
         RETURNING 1

@@ -127,6 +127,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 DECLARE
     v_us bigint := engine_micros(p_now);
     v_output text;
+    v_pauses boolean;
     d_runs uuid[];
     d_versions bigint[];
     d_ordinals int[];
@@ -179,12 +180,13 @@ BEGIN
 
         CONTINUE WHEN EXISTS (
             SELECT 1 FROM cache_flight f WHERE f.tenant_id = p_tenants[i] AND f.key = p_keys[i] AND f.flying);
+        -- whether anything is paused at all: the line may be long
+        v_pauses := (SELECT l.paused_count > 0 FROM tenant_load l WHERE l.tenant_id = p_tenants[i]);
         WITH next AS (
             UPDATE cache_flight f SET flying = true
               FROM (SELECT o.ctid AS tid FROM cache_flight o
-                     CROSS JOIN LATERAL (SELECT r.state FROM run r WHERE r.id = o.run_id OFFSET 0) r
                      WHERE o.tenant_id = p_tenants[i] AND o.key = p_keys[i] AND NOT o.flying
-                     ORDER BY r.state = 'paused', o.created_at, o.run_id, o.ordinal LIMIT 1) o
+                     ORDER BY CASE WHEN v_pauses THEN engine_paused(o.run_id) ELSE false END, o.created_at, o.run_id, o.ordinal LIMIT 1) o
              WHERE f.ctid = o.tid
             RETURNING f.run_id, f.ordinal, f.batch, f.control
         ), done AS (

@@ -1,5 +1,6 @@
 -- Purpose: close runs whose timeout or deadline has passed; cut off `always` steps 5 min after closing.
 -- Index:   run_expiring, run_closing.
+-- Guard:   each takes the mutexes of its runs' tenants, once and by id; so they are two transactions.
 -- Returns: how many runs were touched.
 CREATE OR REPLACE FUNCTION engine_expire(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
@@ -8,11 +9,6 @@ DECLARE
     v_runs uuid[];
     v_kinds text[];
     v_count int := 0;
-    d_tenants int[];
-    d_runs uuid[];
-    d_versions bigint[];
-    d_ordinals int[];
-    d_states text[];
 BEGIN
     SELECT array_agg(d.tenant_id), array_agg(d.id), array_agg(d.kind) INTO v_tenants, v_runs, v_kinds FROM (
         SELECT r.tenant_id, r.id, CASE WHEN r.deadline_at <= v_now THEN 'deadline' ELSE 'timeout' END AS kind
@@ -27,7 +23,22 @@ BEGIN
                 engine_close(v_tenants[i:i], v_runs[i:i], v_kinds[i], NULL, v_now));
         END LOOP;
     END IF;
+    RETURN v_count;
+END
+$$;
 
+CREATE OR REPLACE FUNCTION engine_cut_off(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_tenants int[];
+    v_runs uuid[];
+    v_count int := 0;
+    d_tenants int[];
+    d_runs uuid[];
+    d_versions bigint[];
+    d_ordinals int[];
+    d_states text[];
+BEGIN
     SELECT array_agg(d.tenant_id), array_agg(d.id) INTO v_tenants, v_runs FROM (
         SELECT r.tenant_id, r.id FROM run r
          WHERE r.finished_at IS NULL AND r.closing IS NOT NULL AND r.closing_at < v_now - interval '5 minutes'

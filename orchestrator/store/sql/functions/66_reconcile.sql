@@ -9,6 +9,7 @@ DECLARE
     v_paused int;
     v_active int;
     v_runs int;
+    v_forgotten uuid[];
 BEGIN
     PERFORM engine_lock(ARRAY[p_tenant]);
     SELECT * INTO v_load FROM tenant_load WHERE tenant_id = p_tenant;
@@ -33,6 +34,18 @@ BEGIN
          WHERE tenant_id = p_tenant;
     END IF;
     v_runs := v_runs + engine_reconcile_maps(p_tenant);
+    -- runs that wait for a place under their `max_parallel` and have one: nothing else would wake them
+    SELECT array_agg(q.id) INTO v_forgotten FROM run q
+     WHERE q.tenant_id = p_tenant AND (q.state IN ('queued', 'running', 'paused') OR q.undo_state = 'running')
+       AND q.max_parallel > q.active_count
+       AND EXISTS (SELECT 1 FROM step_run s WHERE s.tenant_id = q.tenant_id AND s.run_id = q.id
+                      AND s.state = 'ready' AND s.parked IS NOT NULL AND s.parked = 'max_parallel')
+       AND NOT EXISTS (SELECT 1 FROM step_run s WHERE s.tenant_id = q.tenant_id AND s.run_id = q.id
+                          AND s.state = 'ready' AND coalesce(s.parked, 'paused') = 'paused');
+    IF v_forgotten IS NOT NULL THEN
+        PERFORM engine_unpark(array_fill(p_tenant, ARRAY[cardinality(v_forgotten)]), v_forgotten);
+        v_runs := v_runs + cardinality(v_forgotten);
+    END IF;
     RETURN v_runs + (v_in_use <> v_load.in_use)::int + (v_ready <> v_load.ready_count)::int
          + (v_control <> v_load.control_count)::int + (v_paused <> v_load.paused_count)::int
          + (v_active <> v_load.active_runs)::int;

@@ -1,5 +1,5 @@
 -- Purpose: the clock's part of caches: expired outputs go; keys whose waiting steps nobody serves are
---          settled; a step of a paused run that was to make an output lets others go ahead.
+--          settled; a step of a paused run (or workflow) that was to make an output lets others go ahead.
 -- Guard:   keys are chosen without locks, then looked at under the tenant's mutex.
 -- Returns: how much it changed.
 CREATE OR REPLACE FUNCTION engine_cache_tend(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
@@ -34,9 +34,11 @@ BEGIN
                          WHERE e.tenant_id = f.tenant_id AND e.key = f.key AND e.expires_at > v_now)
                 OR NOT EXISTS (SELECT 1 FROM cache_flight o
                                 WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying)
-                OR EXISTS (SELECT 1 FROM cache_flight o JOIN run r ON r.id = o.run_id
-                            WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying AND NOT o.control AND r.state = 'paused')
-                   AND EXISTS (SELECT 1 FROM run r WHERE r.id = f.run_id AND r.state <> 'paused'))
+                OR EXISTS (SELECT 1 FROM tenant_load l WHERE l.tenant_id = f.tenant_id AND l.paused_count > 0)
+                   AND EXISTS (SELECT 1 FROM cache_flight o
+                                WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND o.flying AND NOT o.control
+                                  AND engine_paused(o.run_id))
+                   AND NOT engine_paused(f.run_id))
          ORDER BY 1, 2 LIMIT p_limit) d;
     IF v_keys IS NULL THEN
         RETURN v_count;
@@ -66,16 +68,17 @@ CREATE OR REPLACE FUNCTION engine_cache_yield(p_tenant int, p_keys text[], p_now
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_count int;
+    v_runs uuid[];
 BEGIN
     WITH target AS (
         SELECT f.run_id, f.ordinal, f.batch, s.ctid AS tid, s.parked IS NULL AS claimable
           FROM cache_flight f
-          JOIN run r ON r.id = f.run_id AND r.state = 'paused'
           JOIN step_run s ON s.tenant_id = f.tenant_id AND s.run_id = f.run_id AND s.ordinal = f.ordinal
                          AND s.batch = f.batch AND s.state = 'ready'
          WHERE f.tenant_id = p_tenant AND f.key = ANY (p_keys) AND f.flying AND NOT f.control
-           AND EXISTS (SELECT 1 FROM cache_flight o JOIN run q ON q.id = o.run_id AND q.state <> 'paused'
-                        WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND NOT o.flying)
+           AND engine_paused(f.run_id)
+           AND EXISTS (SELECT 1 FROM cache_flight o
+                        WHERE o.tenant_id = f.tenant_id AND o.key = f.key AND NOT o.flying AND NOT engine_paused(o.run_id))
     ), moved AS (
         UPDATE cache_flight f SET flying = false, created_at = p_now
           FROM target t WHERE f.run_id = t.run_id AND f.ordinal = t.ordinal AND f.batch = t.batch
@@ -89,10 +92,15 @@ BEGIN
                + row_number() OVER (ORDER BY d.run_id, d.ordinal),
                p_now, 'step.waiting', d.run_id, d.ordinal, d.batch, '{"reason":"cache"}'
           FROM done d
+    ), load AS (
+        UPDATE tenant_load l SET seq = l.seq + d.n, ready_count = l.ready_count - d.ready
+          FROM (SELECT count(*) AS n, count(*) FILTER (WHERE claimable) AS ready FROM done) d
+         WHERE l.tenant_id = p_tenant
     )
-    UPDATE tenant_load l SET seq = l.seq + d.n, ready_count = l.ready_count - d.ready
-      FROM (SELECT count(*) AS n, count(*) FILTER (WHERE claimable) AS ready FROM done) d
-     WHERE l.tenant_id = p_tenant;
+    SELECT array_agg(DISTINCT d.run_id) INTO v_runs FROM done d;
+    IF v_runs IS NOT NULL THEN
+        PERFORM engine_unpark(array_fill(p_tenant, ARRAY[cardinality(v_runs)]), v_runs);
+    END IF;
     SELECT count(*) INTO v_count FROM cache_flight f
      WHERE f.tenant_id = p_tenant AND f.key = ANY (p_keys) AND NOT f.flying AND f.created_at = p_now;
     RETURN v_count;
