@@ -24,7 +24,11 @@ SLOW_S = 60.0
 MOST_CONNECTIONS = 14
 """Of a clock; docs/operations.md says so."""
 HELD = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database()"
-END = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = %s"
+END = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s"
+AWAIT = "SELECT pg_advisory_lock(%s::int, hashtext(%s))"
+AWAITED = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = %s"
+)
 
 
 @pytest.fixture
@@ -62,13 +66,14 @@ def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
 
 
 class Done:
-    """How often each duty was done; `duty` makes one that only counts."""
+    """How often each duty was done; `duty` makes one that asks the database and counts."""
 
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
 
     def duty(self, name: str, then: Callable[[Connection], object] = lambda _: None) -> Duty:
         def act(connection: Connection) -> int:
+            connection.execute("SELECT 1")
             self.times[name] += 1
             then(connection)
             return 1
@@ -148,19 +153,22 @@ def test_a_duty_is_done_by_whoever_holds_its_lock_and_lost_with_the_connection(
     with at_work(Lane("test", (done.duty("wanted"), done.duty("mate")))):
         done.goes_on("wanted")
         assert clock.lock_duties(link, ["wanted", "mate"]) == set()
-
-        def taken() -> set[str]:
-            link.execute(END, ("millrace clock test",))
-            return clock.lock_duties(link, ["wanted"])
-
-        until(taken)
+        # who waits in line for a lock has it before any clock is back to try for it
+        wait = threading.Thread(target=link.execute, args=(AWAIT, (clock.LOCK_SPACE, "wanted")))
+        wait.start()
+        with connect(name="test watcher") as watcher:
+            until(lambda: watcher.execute(AWAITED, (clock.LOCK_SPACE,)).fetchone() == (1,))
+            watcher.execute(END, ("millrace clock test",))
+        wait.join()
         done.goes_on("mate")
         before = done.times["wanted"]
         done.goes_on("mate")
         assert done.times["wanted"] == before, "it is another clock's"
         clock.unlock_duty(link, "wanted")
         done.goes_on("wanted")
-    assert clock.lock_duties(link, ["wanted", "mate"]) == {"wanted", "mate"}
+    # the server gives a session's locks up a moment after its client has gone
+    until(lambda: clock.lock_duties(link, ["wanted"]))
+    until(lambda: clock.lock_duties(link, ["mate"]))
 
 
 def test_all_of_it_holds_few_connections(link: Connection) -> None:
