@@ -222,8 +222,9 @@ class Semantics(Table):
         run = self.runs[run_id]
         if run.state in model.TERMINAL:
             return
-        if kind == "cancel" and run.undo:
-            with pytest.raises(StateConflict, match="being undone"):
+        if kind == "cancel" and (run.undo or run.closing not in (None, "cancel")):
+            why = "being undone" if run.undo else f"ending already .{run.closing}."
+            with pytest.raises(StateConflict, match=why):
                 cancel_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
         elif kind == "cancel":
             cancel_run(tenant=self.tenant, run_id=run_id, actor=SYSTEM)
