@@ -19,7 +19,7 @@ from dashboard.words import STEP_STATES, duration
 from orchestrator.domain.errors import InvalidCursor, PayloadUnavailable, StepNotFound
 from orchestrator.domain.repairs import Repair, run_may_pause, step_repairs
 from orchestrator.domain.statuses import TERMINAL_RUN, RunState, StepState
-from orchestrator.selectors.attempts import attempts_view
+from orchestrator.selectors.attempts import newest_attempts
 from orchestrator.selectors.events import events_page
 from orchestrator.selectors.paging import Page as Listed
 from orchestrator.selectors.payloads import Payload
@@ -41,7 +41,7 @@ TABS = {
 }
 STEPS = 100
 """Steps that one page lists of a run whose graph is grouped; of a smaller one it lists all."""
-BATCHES = 50
+ATTEMPTS = BATCHES = 50
 EVENTS = 100
 SHOWN_JSON = 200_000
 """Characters of a payload that are shown; the API has the whole."""
@@ -176,8 +176,8 @@ def steps_context(access: Access, row: RunRow, query: Query) -> Context:
         "next_cursor": page.next_cursor,
         "is_later": bool(query.get("cursor")),
         "graph": drawn(graph, nodes, query),
-        "attempts": [] if batches else attempts(access, row.id, chosen),
         "batches": batches,
+        **({} if batches else attempts(access, row.id, chosen)),
         **(step_lines(access, row.id, chosen) if chosen in graph.ordinals else {}),
     }
 
@@ -229,15 +229,14 @@ def drawn(graph: VersionGraph, nodes: list[Node], query: Query) -> Picture:
     )
 
 
-def attempts(access: Access, run_id: UUID, name: str) -> list[Row]:
-    """The attempts of a step; none where there is no such step."""
-    if not name:
-        return []
+def attempts(access: Access, run_id: UUID, name: str) -> Context:
+    """The last attempts of a step, and whether there were more; none where there is no such step."""
     try:
-        rows = attempts_view(tenant=access.tenant, run_id=run_id, name=name)
+        page = newest_attempts(tenant=access.tenant, run_id=run_id, name=name, limit=ATTEMPTS)
     except StepNotFound:
-        return []
-    return [{**row, "error": decoded(row["error"])} for row in rows]
+        return {}
+    rows = [{**row, "error": decoded(row["error"])} for row in page.items]
+    return {"attempts": rows, "older_attempts": page.next_cursor is not None}
 
 
 def events(access: Access, arguments: Arguments, query: Query) -> Context:

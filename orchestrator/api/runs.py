@@ -13,8 +13,8 @@ from orchestrator.api.queries import PAGING, RUN_FILTERS, Query
 from orchestrator.api.schemas import Attempt, Graph, ListOf, MapResult, Run, StepRun
 from orchestrator.domain.errors import MillraceError
 from orchestrator.domain.statuses import TERMINAL_RUN
-from orchestrator.selectors.attempts import access_step, attempts_view
-from orchestrator.selectors.paging import LARGEST_LIMIT, page_of
+from orchestrator.selectors.attempts import access_step, attempts_page
+from orchestrator.selectors.paging import LARGEST_LIMIT
 from orchestrator.selectors.results import results_page
 from orchestrator.selectors.runs import access_run, list_runs, run_view, view
 from orchestrator.selectors.steps import graph_view, steps_page
@@ -161,9 +161,10 @@ def get_attempts(request: ApiRequest, run_id: str, step: str) -> HttpResponse:
     query = Query(request, (*PAGING, "index"))
     limit, cursor, index = query.limit(), query.cursor(), query.index()
     query.done()
-    items = attempts_view(tenant=request.tenant, run_id=run_id, name=step, index=index)
-    rows = {f"{place:09}": item for place, item in enumerate(items)}
-    return answer(page_of("attempts", rows, limit=limit, cursor=cursor).view())
+    page = attempts_page(
+        tenant=request.tenant, run_id=run_id, name=step, index=index, limit=limit, cursor=cursor
+    )
+    return answer(page.view())
 
 
 @router.get(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from orchestrator.models import ServerLoad, Worker
+from orchestrator.selectors import attempts
 from tenants.models import Quota, Tenant
 from tests.api.client import Api
 from tests.engine import Engine
@@ -114,6 +117,30 @@ def test_attempts(api: Api, run_id: str, engine: Engine) -> None:
     assert second["started_at"] <= second["finished_at"]
     answer = api.get(f"/runs/{run_id}/steps/nope/attempts")
     assert (answer.status, answer.code) == (404, "step_not_found")
+
+
+def test_a_page_of_attempts_reads_no_more_than_it_shows(
+    api: Api, run_id: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator import store
+
+    monkeypatch.setattr(attempts, "AT_ONCE", 4)
+    engine.join()
+    for _ in range(8):
+        engine.fail(engine.claim()[0], retry_in_s=0)
+        store.connection().execute("SELECT engine_due(10)")
+    path, pages = f"/runs/{run_id}/steps/first/attempts?limit=3", []
+    while True:
+        with CaptureQueriesContext(connection) as asked:
+            page = api.get(path).body
+        read = [one["sql"] for one in asked.captured_queries if 'FROM "event"' in one["sql"]]
+        assert len(read) <= 3
+        pages.append([one["attempt"] for one in page["items"]])
+        if page["next_cursor"] is None:
+            break
+        path = f"/runs/{run_id}/steps/first/attempts?limit=3&cursor={page['next_cursor']}"
+    assert pages == [[1, 2, 3], [4, 5, 6], [7, 8]]
+    assert api.get(f"/runs/{run_id}/steps/first/attempts?cursor=nope").code == "invalid_cursor"
 
 
 def test_lost_attempt(api: Api, run_id: str, engine: Engine) -> None:

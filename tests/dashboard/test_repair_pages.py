@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 import pytest
 
+from dashboard.pages import run as run_page
 from orchestrator import store
 from orchestrator.models import Action, DeadLetter, Run, StepRun, Workflow
 from orchestrator.services import pauses
@@ -183,3 +185,25 @@ def test_a_page_of_a_paused_run_names_the_reason(house: House) -> None:
     pauses.pause_workflow(tenant=house.tenant, name="import", actor=COMMAND)
     text = house.client("viewer").get(f"/t/mill/runs/{run_id}/").content.decode()
     assert "The workflow is paused" in text
+
+
+def test_of_many_attempts_the_page_shows_the_newest(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_page, "ATTEMPTS", 3)
+    run_id = house.run()
+    client = house.client("viewer")
+
+    def shown() -> tuple[list[str], bool]:
+        text = client.get(f"/t/mill/runs/{run_id}/?step=fetch").content.decode()
+        return re.findall(r'<span class="muted">#(\d+)</span>', text), "Newest attempts" in text
+
+    seen = [shown()]
+    for _ in range(5):
+        house.engine.fail(house.engine.claim()[0], retry_in_s=0)
+        store.connection().execute("SELECT engine_due(10)")
+        seen.append(shown())
+    assert seen[0] == ([], False)
+    assert seen[3] == (["1", "2", "3"], False)
+    assert seen[4] == (["2", "3", "4"], True)
+    assert seen[5] == (["3", "4", "5"], True)

@@ -18,7 +18,7 @@ from orchestrator.executor.gates import host_of
 from orchestrator.executor.invoke import Fault, Reported
 from orchestrator.executor.items import ItemCalls
 from orchestrator.models import Breaker, StepRun
-from orchestrator.selectors.attempts import attempts_view
+from orchestrator.selectors.attempts import attempts_page
 from orchestrator.selectors.steps import steps_view
 from orchestrator.services.runs import submit_run
 from orchestrator.services.workflows import publish_workflow
@@ -93,7 +93,7 @@ def test_closing_frees_the_steps_that_wait(tenant: Tenant) -> None:
     assert (rows[0]["state"], rows[0]["attempt"]) == ("waiting", 0)
     assert rows[0]["waiting"]["reason"] == "breaker"
     assert "host.example" in rows[0]["waiting"]["detail"]
-    assert attempts_view(tenant=tenant, run_id=run_id, name="a") == []
+    assert attempts_page(tenant=tenant, run_id=run_id, name="a").items == []
     before = StepRun.objects.get().due_at
     assert before is not None
     breakers.answered(store.connection(), tenant.pk, "host.example", tried=True)

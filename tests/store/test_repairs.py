@@ -8,7 +8,7 @@ from orchestrator.domain.errors import (
     StateConflict,
 )
 from orchestrator.models import Control, DeadLetter, Hold, Run, StepRun, WorkflowVersion
-from orchestrator.selectors.attempts import attempts_view
+from orchestrator.selectors.attempts import attempts_page
 from orchestrator.services import pauses, repairs
 from orchestrator.services.runs import cancel_run
 from orchestrator.store.work import Completion
@@ -47,7 +47,7 @@ def test_a_failed_run_runs_again_from_what_failed(tenant: Tenant, engine: Engine
     assert after[1] == before[1] + 1, "an epoch is never reset"
     outputs = dict(StepRun.objects.filter(run=run).values_list("ordinal", "output"))
     assert (outputs[0], outputs[1], outputs[3]) == ("0", '"again"', '"again"')
-    tries = attempts_view(tenant=tenant, run_id=run.pk, name="b")
+    tries = attempts_page(tenant=tenant, run_id=run.pk, name="b").items
     assert [(t["attempt"], t["state"]) for t in tries] == [(1, "failed"), (1, "succeeded")]
     entry = AuditEntry.objects.get(action="run.retry")
     assert (entry.target, entry.after) == (str(run.pk), {"from_step": None})
