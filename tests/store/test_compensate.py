@@ -17,6 +17,7 @@ from tenants.actors import SYSTEM
 from tenants.models import Tenant
 from tests.engine import Engine
 from tests.store.test_undo import consistent, start, step, tenant
+from tests.store.waiting import Waiting
 
 __all__ = ["tenant"]
 
@@ -159,6 +160,37 @@ def test_a_condition_that_fails_is_compensated_and_asked_again(tenant: Tenant) -
     (asked,) = engine.claim()
     assert asked.kind == "condition"
     assert own(run).parked == "control"
+    consistent(tenant)
+
+
+@pytest.mark.parametrize(
+    ("reason", "what"), [("signal", {"signal": "go"}), ("child", {"workflow": "child"})]
+)
+def test_what_calls_no_handler_is_waited_for_once_more(
+    tenant: Tenant, reason: str, what: dict[str, str]
+) -> None:
+    engine = Waiting(tenant)
+    engine.publish("child", {"name": "ask", "signal": "go"})
+    call = {"handler": "core.echo", "args": {}}
+    engine.publish("w", {"name": "a", **what, "timeout": "1h", "compensate": call})
+    run = engine.submit("w")
+    assert engine.turn() == []
+    engine.pass_time()
+    (claim,) = engine.turn()
+    assert claim.batch == COMPENSATION
+    first = own(run).wait_key
+    engine.complete(Completion(claim, "succeeded", 0, reason="retry"))
+    assert engine.turn() == []
+    row = own(run)
+    assert (row.state, row.wait_reason, row.attempts) == ("waiting", reason, 1)
+    assert (row.wait_key != first) == (reason == "child"), "a child run of its own"
+    consistent(tenant)
+    if reason == "child":
+        run = Run.objects.get(pk=row.wait_key)
+    engine.signal(run, "go", 7)
+    engine.run_all()
+    row.refresh_from_db()
+    assert (row.state, row.output, row.attempts) == ("succeeded", "7", 2)
     consistent(tenant)
 
 

@@ -127,6 +127,8 @@ BEGIN
     ), judged AS MATERIALIZED (
         SELECT d.tenant_id, d.run_id, d.ordinal, s.tid, c.tid AS call_tid, c.output, c.charged_s AS delay,
                s.control AND s.started_at IS NULL AS asks,
+               -- a signal or child run is waited for once more: no worker has a handler to call
+               s.handler_id IS NULL AS waits,
                -- a map that has begun goes on with what has failed
                c.charged_s = 0 AND s.maps AS maps,
                CASE WHEN c.state = 'succeeded' AND c.reason = 'continue' THEN 'succeeded'
@@ -141,7 +143,7 @@ BEGIN
                WHERE o.tenant_id = d.tenant_id AND o.run_id = d.run_id AND o.ordinal = d.ordinal AND o.batch = -1
               OFFSET 0) c
           CROSS JOIN LATERAL (
-              SELECT o.ctid AS tid, o.extra_attempts, o.rule, o.control, o.started_at,
+              SELECT o.ctid AS tid, o.extra_attempts, o.rule, o.control, o.started_at, o.handler_id,
                      o.started_at IS NOT NULL AND EXISTS (
                          SELECT 1 FROM map_state m WHERE m.run_id = o.run_id AND m.ordinal = o.ordinal) AS maps
                 FROM step_run o
@@ -159,7 +161,7 @@ BEGIN
             output = CASE WHEN j.state = 'succeeded' THEN j.output END,
             handled = j.state = 'succeeded',
             extra_attempts = s.extra_attempts + (j.state IN ('ready', 'waiting'))::int,
-            parked = CASE WHEN j.state = 'ready' AND j.asks THEN 'control' END,
+            parked = CASE WHEN j.state = 'ready' AND (j.asks OR j.waits) THEN 'control' END,
             wait_reason = CASE WHEN j.state = 'waiting' THEN CASE WHEN j.maps THEN 'map' ELSE 'retry' END END,
             due_at = CASE WHEN j.state = 'waiting' AND NOT j.maps THEN p_now + j.delay * interval '1 second' END,
             charged_s = CASE WHEN j.state = 'waiting' THEN j.delay ELSE 0 END,
@@ -169,7 +171,8 @@ BEGIN
             finished_at = CASE WHEN j.state IN ('succeeded', 'failed') THEN p_now END
           FROM judged j
          WHERE s.ctid = j.tid
-        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.state, s.parked, s.attempts, s.error, s.due_at, s.wait_reason
+        RETURNING s.tenant_id, s.run_id, s.version_id, s.ordinal, s.state, s.parked, s.attempts, s.error, s.due_at, s.wait_reason,
+                  j.asks
     ), told AS (
         INSERT INTO event (tenant_id, seq, at, type, run_id, ordinal, batch, attempt, data)
         SELECT d.tenant_id, (SELECT b.seq FROM base b WHERE b.tenant_id = d.tenant_id) + row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.run_id, d.ordinal),
@@ -181,7 +184,8 @@ BEGIN
           FROM done d
     ), asked AS (
         INSERT INTO control (tenant_id, run_id, ordinal, batch, kind, created_at)
-        SELECT d.tenant_id, d.run_id, d.ordinal, 0, 'condition', p_now FROM done d WHERE d.parked = 'control'
+        SELECT d.tenant_id, d.run_id, d.ordinal, 0, CASE WHEN d.asks THEN 'condition' ELSE 'again' END, p_now
+          FROM done d WHERE d.parked = 'control'
     ), load AS (
         UPDATE tenant_load l SET
             seq = l.seq + g.n,
