@@ -69,13 +69,14 @@ def explain(
     Only `ready` and `waiting` ones are in the answer, and the first ones of a run that is held."""
     found: dict[tuple[int, int], dict[str, object]] = {}
     ready = [step for step in steps if step.state == "ready"]
-    held = limits(tenant) if ready else None
+    ended = [step for step in steps if step.state == "waiting" and step.wait_reason == "ended"]
+    held = limits(tenant) if ready or ended else None
     for step in steps:
         if step.state == "waiting":
             told = step_waiting if step.wait_reason in DETAILS else _timer
             found[step.ordinal, step.batch] = told(step)
     if held is not None:
-        run = _run(tenant, ready[0])
+        run = _run(tenant, (ready or ended)[0])
         pools = visible_pools(tenant=tenant, names={step.pool for step in ready if step.pool})
         paused = _pause(tenant, run)
         for step in ready:
@@ -84,6 +85,10 @@ def explain(
             if reason == "paused" and paused is not None:
                 since = max(filter(None, (since, paused.since)))
             found[step.ordinal, step.batch] = _shape(reason, since, until, detail)
+        if (stopped := _stopped(paused, held)) is not None:
+            for step in ended:
+                since = step.started_at if paused is None else paused.since
+                found[step.ordinal, step.batch] = _shape("paused", since, None, stopped)
     found.update(_held(tenant, steps))
     return found
 
@@ -184,11 +189,18 @@ def _ready(
     return *_limit(step, run, paused, held), None
 
 
-def _limit(step: StepRun, run: Run, paused: _Pause | None, held: Limits) -> tuple[str, str]:
+def _stopped(paused: _Pause | None, held: Limits) -> str | None:
+    """What keeps anything new of the run from starting, whatever it is."""
     if paused is not None:
-        return "paused", f"{paused.what} is paused; resuming it frees the step."
+        return f"{paused.what} is paused; resuming it frees the step."
     if held.suspended:
-        return "paused", "The tenant is suspended; resuming it frees the step."
+        return "The tenant is suspended; resuming it frees the step."
+    return None
+
+
+def _limit(step: StepRun, run: Run, paused: _Pause | None, held: Limits) -> tuple[str, str]:
+    if (stopped := _stopped(paused, held)) is not None:
+        return "paused", stopped
     if step.parked == "max_parallel":
         return "max_parallel", (
             f"The run holds as many connections as its max_parallel allows ({run.max_parallel});"
