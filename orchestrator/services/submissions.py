@@ -81,16 +81,16 @@ def read_submission(
     return Submission(given, labels, priority, deadline_at, start_at)
 
 
-def read_labels(reader: Reader, raw: Raw) -> str:
-    """The key `labels` as JSON text."""
+def read_labels(reader: Reader, raw: Raw, *, besides: int = 0) -> str:
+    """The key `labels` as JSON text; `besides`: so many more the server gives to the run."""
     labels = raw.get("labels", {})
     if not isinstance(labels, dict):
         reader.note("/labels", "must be an object of texts", "wrong_type")
         return "{}"
     if not labels:
         return "{}"
-    if len(labels) > MOST_LABELS:
-        reader.note("/labels", f"has more than {MOST_LABELS} labels", "out_of_range")
+    if len(labels) > MOST_LABELS - besides:
+        reader.note("/labels", f"has more than {MOST_LABELS - besides} labels", "out_of_range")
     for key, value in labels.items():
         place = "/labels" + pointer(key)
         if not 1 <= len(key) <= LONGEST_LABEL or _NOT_A_LABEL.search(key):

@@ -53,7 +53,7 @@ def read_trigger(*, tenant: Tenant, body: object, name: str | None) -> TriggerSp
         raise InvalidRequest(problems=reader.problems)
     called = read_name(reader, raw, name)
     workflow = read_workflow(reader, raw, tenant)
-    labels = read_labels(reader, raw)
+    labels = read_labels(reader, raw, besides=1)
     given = raw.get("labels")
     if isinstance(given, dict) and OURS in given:
         reader.note(f"/labels/{OURS}", "is given by the server", "out_of_place")

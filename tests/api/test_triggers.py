@@ -53,6 +53,17 @@ def test_a_trigger_and_its_secret(api: Api, echo: str, tenant: Tenant, stranger:
     assert api.post("/triggers", {"name": "orders", "workflow": "echo"}).code == "already_exists"
 
 
+def test_as_many_labels_as_are_taken_fit_a_run(api: Api, echo: str) -> None:
+    labels = {f"l{number}": "x" for number in range(63)}
+    made = make(api, labels=labels)
+    body = b'{"text": "hello"}'
+    answer = send(made["address"], raw=body, headers=signed(made["secret"], body))
+    assert answer.status == 202, answer.text
+    assert Run.objects.get().labels == {**labels, "trigger": "orders"}
+    too_many = {"name": "more", "workflow": "echo", "labels": {**labels, "one": "more"}}
+    assert api.post("/triggers", too_many).findings == {("/labels", "out_of_range")}
+
+
 def test_a_signed_request_starts_a_run_once(api: Api, echo: str) -> None:
     made = make(api, labels={"from": "shop"}, priority=8)
     body = b'{"text": "hello", "n": 18446744073709551616}'
