@@ -10,6 +10,7 @@ import pytest
 from orchestrator import store
 from orchestrator.domain.undo import COMPENSATION
 from orchestrator.models import Event, Run, StepRun
+from orchestrator.services import repairs
 from orchestrator.services.runs import cancel_run
 from orchestrator.store import clock, work, workers
 from orchestrator.store.work import Completion
@@ -118,6 +119,21 @@ def test_a_lost_compensation_runs_again(tenant: Tenant) -> None:
     consistent(tenant)
 
 
+def test_the_fence_of_a_lost_compensation_outlives_a_repair_by_hand(tenant: Tenant) -> None:
+    run, engine = compensated(tenant)
+    (before,) = engine.claim()
+    assert engine.worker is not None
+    workers.reap(store.connection(), engine.worker.pk)
+    engine.worker = None
+    repairs.skip_step(tenant=tenant, run_id=run.pk, name="a", actor=SYSTEM)
+    consistent(tenant)
+    repairs.retry_run(tenant=tenant, run_id=run.pk, body={"from_step": "a"}, actor=SYSTEM)
+    engine.fail(engine.claim()[0])
+    (claim,) = engine.claim()
+    assert (claim.batch, claim.epoch > before.epoch) == (COMPENSATION, True)
+    consistent(tenant)
+
+
 @pytest.mark.parametrize("claimed", [False, True])
 def test_cancel_ends_a_compensation_and_its_step_stays_failed(
     tenant: Tenant, claimed: bool
@@ -186,7 +202,7 @@ def test_what_calls_no_handler_is_waited_for_once_more(
     assert (row.wait_key != first) == (reason == "child"), "a child run of its own"
     consistent(tenant)
     if reason == "child":
-        run = Run.objects.get(pk=row.wait_key)
+        run = Run.objects.get(parent_id=run.pk, finished_at=None)
     engine.signal(run, "go", 7)
     engine.run_all()
     row.refresh_from_db()

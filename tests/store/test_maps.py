@@ -12,6 +12,7 @@ import pytest
 from orchestrator import store
 from orchestrator.domain.maps import SOURCE, batch_items, make_packs, packs_text, texts_array
 from orchestrator.models import MapPack, MapState, Run, StepRun, TenantLoad
+from orchestrator.services import repairs
 from orchestrator.services.runs import cancel_run, submit_run
 from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, closing, workers
@@ -190,6 +191,24 @@ def test_results_that_are_too_large_together_fail_the_step(tenant: Tenant) -> No
     run.refresh_from_db()
     assert run.state == "failed"
     assert json.loads(run.error or "")["cause"]["code"] == "invalid_output"
+
+
+def test_a_map_that_was_completed_by_hand_keeps_its_fence(tenant: Tenant) -> None:
+    mapper = Mapper(tenant)
+    run = mapper.start("${{ [1, 2] }}")
+    before = mapper.engine.claim()
+    assert mapper.engine.worker is not None
+    workers.reap(store.connection(), mapper.engine.worker.pk)
+    mapper.engine.worker = None
+    repairs.complete_step(tenant=tenant, run_id=run.pk, name="m", body={}, actor=SYSTEM)
+    mapper.sound()
+    repairs.retry_run(tenant=tenant, run_id=run.pk, body={"from_step": "m"}, actor=SYSTEM)
+    mapper.engine.join()
+    mapper.engine.decide()
+    again = mapper.engine.claim()
+    assert [claimed.batch for claimed in again] == [1, 2]
+    assert min(claimed.epoch for claimed in again) > max(claimed.epoch for claimed in before)
+    mapper.sound()
 
 
 def test_a_map_that_begins_again_starts_from_nothing_behind_its_fence(tenant: Tenant) -> None:

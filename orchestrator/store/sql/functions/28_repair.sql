@@ -290,14 +290,18 @@ BEGIN
 END
 $$;
 
--- Write the end of a step that does not run, and take it out of every queue.
+-- Write the end of a step that does not run, and take it out of every queue.  The epochs of what goes
+-- with it are kept, as engine_forget_steps keeps them: the run may be retried from it.
 CREATE OR REPLACE FUNCTION engine_settle(
     p_tenant int, p_run uuid, p_ordinal int, p_state text, p_output text, p_actor text, p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM engine_leave_children(p_tenant, p_run, ARRAY[p_ordinal], p_actor);
-    UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, p_now)
+    UPDATE map_state m SET in_flight = 0, finished_at = coalesce(m.finished_at, p_now),
+           epoch = greatest(m.epoch, (SELECT max(s.epoch) FROM step_run s
+                                       WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal
+                                         AND (s.batch > 0 OR s.batch = -3)))
      WHERE m.run_id = p_run AND m.ordinal = p_ordinal;
     DELETE FROM map_pack k WHERE k.run_id = p_run AND k.ordinal = p_ordinal;
     WITH asked AS (
@@ -307,9 +311,18 @@ BEGIN
     ), parts AS (
         -- batches that have not started
         DELETE FROM step_run s
-         WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch <> 0
+         WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.ordinal = p_ordinal AND s.batch NOT IN (0, -1)
            AND coalesce(s.state, '') IN ('blocked', 'ready', 'waiting')
         RETURNING s.state = 'ready' AND s.parked IS NULL AS claimable
+    ), answer AS (
+        -- a compensation that has not answered
+        UPDATE step_run s SET state = 'cancelled', reason = 'retry', parked = NULL, due_at = NULL, wait_reason = NULL,
+                              finished_at = p_now
+          FROM (SELECT q.ctid AS tid, q.state = 'ready' AND q.parked IS NULL AS claimable FROM step_run q
+                 WHERE q.tenant_id = p_tenant AND q.run_id = p_run AND q.ordinal = p_ordinal AND q.batch = -1
+                   AND coalesce(q.state, '') IN ('blocked', 'ready', 'waiting')) o
+         WHERE s.ctid = o.tid
+        RETURNING o.claimable
     ), ended AS (
         UPDATE step_run s SET
             state = p_state, parked = NULL, due_at = NULL, wait_reason = NULL, finished_at = p_now, suspect = false,
@@ -331,6 +344,7 @@ BEGIN
         seq = l.seq + 1,
         control_count = l.control_count - (SELECT count(*) FROM asked a WHERE NOT a.held),
         ready_count = l.ready_count - (SELECT count(*) FROM parts p WHERE p.claimable)
+                                    - (SELECT count(*) FROM answer a WHERE a.claimable)
                                     - (SELECT count(*) FROM ended e WHERE e.claimable)
      WHERE l.tenant_id = p_tenant;
     DELETE FROM dead_letter t WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.ordinal = p_ordinal;
