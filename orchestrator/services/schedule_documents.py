@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.calendar import (
@@ -19,10 +20,13 @@ from orchestrator.domain.calendar import (
     check_cron,
     check_zone,
 )
+from orchestrator.domain.concurrency import concurrency_key
+from orchestrator.domain.definition.model import ConcurrencySpec
 from orchestrator.domain.definition.reader import Raw, Reader
 from orchestrator.domain.errors import InvalidInput, InvalidRequest, Problem
+from orchestrator.domain.expressions import ExpressionFailed
 from orchestrator.domain.overlap import Overlap
-from orchestrator.domain.times import parse_time
+from orchestrator.domain.times import format_time, parse_time
 from orchestrator.models import Workflow, WorkflowVersion
 from orchestrator.selectors.versions import version_facts
 from orchestrator.services.submissions import read_labels
@@ -117,7 +121,7 @@ def read_schedule(*, tenant: Tenant, body: object, name: str | None) -> Schedule
         missed_limit=missed_limit,
         jitter=jitter,
     )
-    _check_input(reader, raw, workflow)
+    _check_input(reader, raw, workflow, spec, tenant)
     return spec
 
 
@@ -226,19 +230,42 @@ def _counted(
     return default, 1
 
 
-def _check_input(reader: Reader, raw: Raw, workflow: Workflow | None) -> None:
+def _check_input(
+    reader: Reader, raw: Raw, workflow: Workflow | None, spec: ScheduleSpec, tenant: Tenant
+) -> None:
     """Raise what was found, and what the newest version says of the input."""
     wrong: tuple[Problem, ...] = ()
+    facts = None
     if workflow is not None:
         version = (
             WorkflowVersion.objects.filter(workflow=workflow, version=workflow.newest)
             .values_list("pk", flat=True)
             .first()
         )
-        validator = None if version is None else version_facts(version).validator
-        if validator is not None:
-            wrong = tuple(validator.problems(raw.get("input", {}), "/input"))
+        facts = None if version is None else version_facts(version)
+        if facts is not None and facts.validator is not None:
+            wrong = tuple(facts.validator.problems(raw.get("input", {}), "/input"))
     if reader.problems:
         raise InvalidRequest(problems=[*reader.problems, *wrong])
+    if not wrong and facts is not None and facts.concurrency is not None:
+        wrong = _check_key(facts.concurrency, spec, tenant)
     if wrong:
         raise InvalidInput(problems=wrong)
+
+
+def _check_key(
+    concurrency: ConcurrencySpec, spec: ScheduleSpec, tenant: Tenant
+) -> tuple[Problem, ...]:
+    """Whether the workflow's key has a value for a run of the schedule, as if one began now."""
+    labels = jsonvalue.decode(spec.labels)
+    assert isinstance(labels, dict)
+    labels |= {"schedule": spec.name, "scheduled_at": format_time(timezone.now())}
+    value = jsonvalue.decode(spec.input)
+    try:
+        concurrency_key(
+            concurrency, value=value, run_id=str(uuid7()), labels=labels, tenant=tenant.slug
+        )
+    except (ExpressionFailed, jsonvalue.NotJson) as error:
+        message = f"the workflow's concurrency.key cannot be evaluated for it: {error}"
+        return (Problem("/input", message, "bad_input"),)
+    return ()

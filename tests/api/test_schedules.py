@@ -40,6 +40,17 @@ def nightly(api: Api, echo: str) -> str:
     return "nightly"
 
 
+def test_an_input_for_which_the_key_of_concurrency_has_no_value_is_refused(api: Api) -> None:
+    key = "${{ [input.customer, run.labels.schedule, run.labels.scheduled_at, run.labels.by] }}"
+    assert api.put("/workflows/echo", {**ECHO, "concurrency": {"key": key}}).status == 201
+    refused = api.post("/schedules", NIGHTLY)
+    assert (refused.status, refused.code) == (422, "invalid_input")
+    assert refused.findings == {("/input", "bad_input")}
+    assert "input.customer" in refused.body["errors"][0]["message"]
+    made = api.post("/schedules", {**NIGHTLY, "input": {"text": "night", "customer": 7}})
+    assert made.status == 201
+
+
 def test_making_one_and_reading_it(api: Api, echo: str, stranger: Api) -> None:
     made = api.post("/schedules", NIGHTLY)
     assert made.status == 201

@@ -255,13 +255,14 @@ def test_a_workflow_s_concurrency_holds_for_schedules_too(
 
 
 def test_a_key_of_concurrency_without_a_value_is_an_outcome(tenant: Tenant) -> None:
+    publish_workflow(tenant=tenant, name="import", document={"steps": STEPS}, actor=SYSTEM)
+    row = make(tenant, input={})
     publish_workflow(
         tenant=tenant,
         name="import",
         document={"steps": STEPS, "concurrency": {"key": "${{ input.customer }}", "limit": 1}},
         actor=SYSTEM,
     )
-    row = make(tenant, input={})
     away(row, for_=MINUTE, late=timedelta(seconds=1))
     look()
     fire = ScheduleFire.objects.get()
