@@ -12,7 +12,7 @@ from uuid import UUID
 from orchestrator.domain.observations import Observation, Severity, Sight
 from orchestrator.domain.slo import Kind, Sums, Verdict, judge
 from orchestrator.domain.slo.budget import quantile_of_ended
-from orchestrator.domain.slo.replaying import window_start
+from orchestrator.domain.slo.replaying import narrowed, window_start
 from orchestrator.domain.slo.rules import P95
 from orchestrator.domain.slo.words import summary
 from orchestrator.selectors.slas import percentile
@@ -226,6 +226,9 @@ def _judge(
         waits = (hung.number if hung else 0) + queued.get(one.id, 0)
         found = [Sums(*next(sums), late=waits) for _ in _windows(one.counted, now)]
         try:
+            if one.counted.rule.kind is Kind.THROUGHPUT_FLOOR:
+                until, span = int(now.timestamp()), one.counted.rule.window_s
+                found = [narrowed(found[0], found[1], until=until, window_s=span)]
             pairs = list(zip(found[1::2], found[2::2], strict=True))
             was_bad = one.state is not None and one.state.was_bad
             verdict = judge(one.counted.rule, found[0], pairs, was_bad=was_bad)
@@ -257,9 +260,12 @@ def _give_up(look: _Look, error: Exception) -> None:
 
 
 def _windows(counted: Counted, now: datetime) -> list[Window]:
-    """The rule's own window, then the two of each of its pairs."""
+    """The rule's own window, then the two of each of its pairs; of a floor (which has none) its own again
+    without the first slice."""
     at = int(now.timestamp())
     starts = [window_start(at, span) for span in counted.rule.spans]
+    if counted.rule.kind is Kind.THROUGHPUT_FLOOR:
+        starts += [(since + width, width) for since, width in starts]
     return [Window(counted.id, width, since) for since, width in starts]
 
 

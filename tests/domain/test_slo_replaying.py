@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.observations import Sight
-from orchestrator.domain.slo import Burn, Firing, NoData, Slice, replay
-from orchestrator.domain.slo.replaying import Machine, window_start
-from tests.domain.test_slo import DURATION, RATIO
+from orchestrator.domain.slo import Burn, Firing, NoData, Slice, Sums, replay
+from orchestrator.domain.slo.replaying import Machine, narrowed, window_start
+from tests.domain.test_slo import DURATION, FLOOR, RATIO
 
 DAY = 86_400
 NOW = 1_800_000_000 // 3600 * 3600
@@ -46,6 +46,19 @@ def test_what_fires_still_has_no_end() -> None:
     rule = replace(RATIO, window_s=600.0)
     (firing,) = replay(rule, planted(1, 2, 3), since=NOW - 3600, until=NOW).firings
     assert firing.until is None
+
+
+def test_a_floor_is_held_against_its_window_and_no_more() -> None:
+    """Seven hours that begin at half past: of the hour in which they begin, half counts."""
+    twenty = NOW - 7 * 3600, Slice(20, 20, 20)
+    rule = replace(FLOOR, window_s=7 * 3600.0, threshold=11 / (7 * 3600))
+    half = NOW + 1800
+    found = replay(rule, dict([twenty]), since=NOW, until=half)
+    (firing,) = found.firings
+    assert firing == Firing(half, None), "20 until then, 10 from then on"
+    few = Sums(21, 21, 21), Sums(20, 20, 20)
+    assert narrowed(*few, until=half, window_s=rule.window_s).good == 21, "one is never missed"
+    assert narrowed(*few, until=NOW, window_s=60.0).good == 21
 
 
 def test_a_run_that_hung_counts_from_the_moment_it_was_late() -> None:

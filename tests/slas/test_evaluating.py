@@ -14,6 +14,7 @@ from orchestrator.models import Alert, Sla
 from orchestrator.selectors import slo_history
 from orchestrator.selectors.sla_metrics import sla_samples
 from orchestrator.services import alerting, evaluating, sla_counting
+from orchestrator.store import sla_rules
 from tenants.models import Tenant
 from tests.api.client import Api
 from tests.slas.conftest import Clock, Past, gathering
@@ -46,6 +47,27 @@ def test_a_floor_waits_for_what_could_not_be_counted(
     assert (seen["known"].sight, seen["new"].sight) == (Sight.BAD, Sight.INSUFFICIENT)
     Sla.objects.update(counted_since=now - timedelta(hours=2))
     assert clock.look()["new"].sight is Sight.BAD
+
+
+def test_a_floor_counts_no_more_than_its_window(
+    make: Make, past: Past, clock: Clock, now: datetime
+) -> None:
+    """A window is counted in whole minutes: of the first one its share alone, or a rate of half the floor
+    would pass as good at every minute's end, and with a `for` never be told."""
+    begin = now.replace(second=0, microsecond=0)
+    make("floor", "throughput_floor", threshold="10/1m", window="1m")
+    Sla.objects.update(counted_since=now - timedelta(days=2))
+    for second in range(0, 60, 10):
+        past.run(begin - timedelta(seconds=60 - second))
+    clock.count()
+    seen: dict[int, dict[str, Any]] = {}
+    for second in (0, 30, 59, 60):
+        at = begin + timedelta(seconds=second)
+        known = sla_rules.rules(store.connection())
+        looks = evaluating._judge(store.connection(), known, {}, at)
+        seen[second] = {look.known.name: look.verdict for look in looks}
+    values = {second: found["floor"].value * 60 for second, found in seen.items()}
+    assert values == {0: 6, 30: 3, 59: 1, 60: 0}
 
 
 def test_what_was_bad_needs_its_clear_threshold(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import NamedTuple
 
 from orchestrator.domain.observations import Sight
-from orchestrator.domain.slo.budget import Sums
+from orchestrator.domain.slo.budget import EXACT, Sums
 from orchestrator.domain.slo.judging import judge
-from orchestrator.domain.slo.rules import Rule
+from orchestrator.domain.slo.rules import Kind, Rule
 
 MINUTE = 60
 HOUR = 3600
@@ -49,6 +50,18 @@ def window_start(until: int, window_s: float) -> tuple[int, int]:
     Whole slices: at least the window, and at most a slice more."""
     width = MINUTE if window_s <= FINE_S else HOUR
     return int(until - window_s) // width * width, width
+
+
+def narrowed(wide: Sums, whole: Sums, *, until: int, window_s: float) -> Sums:
+    """What a floor is judged by: `wide` is of all slices that the window touches, `whole` of those that
+    lie in it.
+
+    Of the first slice as much counts as the window's part of it: a rate is not of more than its window.
+    It is rounded up, so that what comes once in a window is never missed."""
+    begin, width = window_start(until, window_s)
+    part = (begin + width - (until - window_s)) / width
+    good = whole.good + math.ceil((wide.good - whole.good) * part - EXACT)
+    return replace(wide, total=good, good=good, clear=good)
 
 
 @dataclass(slots=True)
@@ -100,9 +113,9 @@ def replay(
     )
     late = _late(crossings, begin, count)
 
-    def sums(until_nr: int, window_s: float) -> Sums:
-        start, _ = window_start(begin + until_nr * MINUTE, window_s)
-        first = max((start - begin) // MINUTE, 0)
+    def sums(until_nr: int, window_s: float, *, skipped: int = 0) -> Sums:
+        start, width = window_start(begin + until_nr * MINUTE, window_s)
+        first = min(max((start + skipped * width - begin) // MINUTE, 0), until_nr)
         return Sums(
             totals[until_nr] - totals[first],
             goods[until_nr] - goods[first],
@@ -110,13 +123,21 @@ def replay(
             late[until_nr],
         )
 
+    def own(until_nr: int) -> Sums:
+        found = sums(until_nr, rule.window_s)
+        if rule.kind is not Kind.THROUGHPUT_FLOOR:
+            return found
+        whole = sums(until_nr, rule.window_s, skipped=1)
+        until_s = begin + until_nr * MINUTE
+        return narrowed(found, whole, until=until_s, window_s=rule.window_s)
+
     machine = Machine(rule.for_s, rule.clear_for_s)
     firings: list[Firing] = []
     was_bad = False
     bad = said_nothing = 0
     for nr in range((since - begin) // MINUTE + 1, count + 1):
         pairs = [(sums(nr, pair.long_s), sums(nr, pair.short_s)) for pair in rule.burn]
-        sight = judge(rule, sums(nr, rule.window_s), pairs, was_bad=was_bad).sight
+        sight = judge(rule, own(nr), pairs, was_bad=was_bad).sight
         bad += sight is Sight.BAD
         said_nothing += sight is Sight.INSUFFICIENT
         if sight is not Sight.INSUFFICIENT:
