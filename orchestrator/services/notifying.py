@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from orchestrator.domain.retries import backoff
 from orchestrator.services import alerting, muting
 from orchestrator.services.channel_secrets import opened
 from orchestrator.services.messages import compose
+from orchestrator.services.portions import all_of
 from orchestrator.services.receivers import Message, NotDelivered, Receiver, deliver
 from orchestrator.store import Connection, alerts, outbox
 from orchestrator.store import muting as quiet
@@ -252,10 +254,11 @@ def route(connection: Connection) -> int:
 
 
 def prune(connection: Connection, days: int, limit: int = 5_000) -> int:
-    """Delete alerts, silences and windows that are over, and messages that were told, for so many days;
-    how many."""
+    """Delete alerts, silences and windows that are over, and messages that were told, for so many days,
+    `limit` at a time; how many."""
     return sum(
-        store.forget(connection, days=days, limit=limit) for store in (alerts, quiet, outbox)
+        all_of(partial(store.forget, connection, days=days, limit=limit))
+        for store in (alerts, quiet, outbox)
     )
 
 

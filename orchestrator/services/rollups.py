@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from fastdigest import TDigest, merge_all
 
@@ -12,6 +13,7 @@ from orchestrator import store
 from orchestrator.conf import Conf
 from orchestrator.metrics import TENANTS_AT_MOST
 from orchestrator.models.metrics import HISTOGRAM_BOUNDS_S, WIDTHS
+from orchestrator.services.portions import all_of
 from orchestrator.store import rollups
 from orchestrator.store.connect import Connection
 from orchestrator.store.rollups import Counted, Key, Stretch, Sums
@@ -69,12 +71,12 @@ def label(connection: Connection) -> int:
 
 
 def prune(conf: Conf, limit: int = 10_000, *, connection: Connection | None = None) -> int:
-    """Drop at most `limit` buckets of each width that are kept no longer; answers how many.
+    """Drop the buckets of each width that are kept no longer, `limit` at a time; answers how many.
 
     What is dropped is in the wider buckets too: they were counted at the same time."""
     database = connection or store.connection()
     return sum(
-        rollups.prune(database, width_s=width, age_s=days * 86_400, limit=limit)
+        all_of(partial(rollups.prune, database, width_s=width, age_s=days * 86_400, limit=limit))
         for width, days in conf.rollup_days_by_width.items()
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from orchestrator.services.portions import all_of
 from orchestrator.store import Connection, predictions, sla_rules, slas
 from orchestrator.store.slas import Stretch
 
@@ -43,9 +46,9 @@ def share(behind: list[Stretch], limit: int) -> list[Stretch]:
 
 
 def prune(connection: Connection, limit: int = 10_000) -> int:
-    """Drop at most `limit` samples of each width that no window reaches any more, and await no more
-    runs that are gone; answers how many."""
-    return predictions.sweep(connection, limit=limit) + sum(
-        slas.prune(connection, width_s=width, age_s=age, limit=limit)
+    """Drop the samples of each width that no window reaches any more, `limit` at a time, and await no
+    more runs that are gone; answers how many."""
+    return all_of(partial(predictions.sweep, connection, limit=limit)) + sum(
+        all_of(partial(slas.prune, connection, width_s=width, age_s=age, limit=limit))
         for width, age in KEEP_S.items()
     )

@@ -7,11 +7,13 @@ import logging
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 
 import psycopg
 
 from orchestrator import dispatch
 from orchestrator.domain.fairness import entitled
+from orchestrator.services.portions import all_of
 from orchestrator.store import Connection, clock, connect, quotas, usage
 from orchestrator.store.usage import Measured, Seen
 from tenants import fence
@@ -102,9 +104,10 @@ def end_overrides(connection: Connection, *, lease_s: float) -> int:
 
 
 def prune(connection: Connection, limit: int = 10_000) -> int:
-    """Drop at most `limit` buckets of each width that nobody asks for any more; answers how many."""
+    """Drop the buckets of each width that nobody asks for any more, `limit` at a time; answers how
+    many."""
     return sum(
-        usage.prune(connection, width_s=width, age_s=age, limit=limit)
+        all_of(partial(usage.prune, connection, width_s=width, age_s=age, limit=limit))
         for width, age in KEEP_S.items()
     )
 

@@ -131,6 +131,10 @@ def test_old_buckets_go_by_their_width(shop: Shop) -> None:
         Usage.objects.create(
             tenant_id=shop.tenant.pk, width_s=width, at=now - timedelta(days=days), requests=1
         )
-    assert usage.prune(store.connection()) == 3
+    for days in (3, 4, 5):
+        Usage.objects.create(
+            tenant_id=shop.tenant.pk, width_s=60, at=now - timedelta(days=days), requests=1
+        )
+    assert usage.prune(store.connection(), limit=2) == 6, "in portions, until nothing is left"
     assert usage.prune(store.connection()) == 0
     assert Usage.objects.count() == 3
