@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 
 from orchestrator import store
 from orchestrator.domain.observations import Sight
-from orchestrator.models import Run, Sla, SlaDeadline, SlaSample, SlaState, StepRun, Workflow
+from orchestrator.models import (
+    Run,
+    Sla,
+    SlaDeadline,
+    SlaSample,
+    SlaState,
+    StepRun,
+    Worker,
+    Workflow,
+)
 from orchestrator.services import sla_counting
+from orchestrator.store import clock as store_clock
 from orchestrator.store import predictions
 from orchestrator.store.work import Completion
 from tests.api.client import Api
@@ -242,6 +252,12 @@ def test_steps_that_wait_too_long_count_before_they_start(
     seen = clock.look()
     assert (seen["queue"].sight, seen["elsewhere"].sight) == (Sight.BAD, Sight.GOOD)
     assert api.get("/slas/queue").body["status"]["late"] == 2, "of each lane"
+    Worker.objects.update(state="gone")
+    store_clock.unserved(store.connection(), lease_s=20.0)
+    assert StepRun.objects.filter(parked="no_worker").count() == 3
+    seen = clock.look()
+    assert (seen["queue"].sight, seen["elsewhere"].sight) == (Sight.BAD, Sight.GOOD)
+    assert api.get("/slas/queue").body["status"]["late"] == 2, "without any worker most of all"
 
 
 def test_time_that_a_run_was_asked_to_wait_is_not_held_against_it(

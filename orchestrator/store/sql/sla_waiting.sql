@@ -1,12 +1,12 @@
 -- Purpose: how many ready steps have waited longer than a rule allows, by rule; at most 1,000 are counted,
 --          of the foremost 5,000 of each lane (queue and pool) and 20,000 in all: whatever the backlog is,
---          a look at it is short.
--- Index:   step_run_ready, from one lane to the next.  A step's rank is at most when it was ready, so that
---          of a lane only those are read that may have waited for so long.
-SELECT r.id, s.n
+--          a look at it is short.  Steps that no worker can run were set aside: of a tenant's steps that
+--          are set aside 20,000 are looked at.
+-- Index:   step_run_ready, from one lane to the next; step_run_parked.  A step's rank is at most when it was
+--          ready, so that of a lane only those are read that may have waited for so long.
+SELECT r.id, least(s.n + a.n, 1000)
   FROM json_to_recordset(%(rules)s::json) AS r (
        id bigint, tenant_id int, workflow_ids bigint[], labels jsonb, seconds float8)
-  JOIN tenant_load l ON l.tenant_id = r.tenant_id AND l.ready_count > 0
  CROSS JOIN LATERAL (SELECT statement_timestamp() - make_interval(secs => r.seconds) AS since) c
  CROSS JOIN LATERAL (
        SELECT count(*)::int AS n FROM (
@@ -14,6 +14,7 @@ SELECT r.id, s.n
                WITH RECURSIVE lane AS (
                    (SELECT p.queue, p.suspect, p.pool FROM step_run p
                      WHERE p.tenant_id = r.tenant_id AND p.state = 'ready' AND p.parked IS NULL
+                       AND EXISTS (SELECT 1 FROM tenant_load l WHERE l.tenant_id = r.tenant_id AND l.ready_count > 0)
                      ORDER BY p.queue, p.suspect, p.pool LIMIT 1)
                    UNION ALL
                    SELECT f.* FROM lane b CROSS JOIN LATERAL (
@@ -34,4 +35,15 @@ SELECT r.id, s.n
               AND (r.workflow_ids = '{}' OR o.workflow_id = ANY (r.workflow_ids))
               AND (r.labels = '{}'::jsonb OR o.labels @> r.labels)
             LIMIT 1000) f) s
- WHERE s.n > 0
+ CROSS JOIN LATERAL (
+       SELECT count(*)::int AS n FROM (
+           SELECT 1 FROM (
+               SELECT p.run_id, p.ready_at, p.parked FROM step_run p
+                WHERE p.tenant_id = r.tenant_id AND p.state = 'ready' AND p.parked IS NOT NULL
+                LIMIT 20000) w
+             JOIN run o ON o.id = w.run_id
+            WHERE w.parked = 'no_worker' AND w.ready_at < c.since
+              AND (r.workflow_ids = '{}' OR o.workflow_id = ANY (r.workflow_ids))
+              AND (r.labels = '{}'::jsonb OR o.labels @> r.labels)
+            LIMIT 1000) f) a
+ WHERE s.n + a.n > 0
