@@ -33,7 +33,7 @@ from orchestrator.store import Connection, alerts, outbox
 from orchestrator.store import muting as quiet
 from orchestrator.store.alerts import SERVER, Change
 from orchestrator.store.muting import Alarmed
-from orchestrator.store.outbox import Due, Member, Post
+from orchestrator.store.outbox import Due, Member, Post, Repeat
 from tenants.sealing import Unreadable
 
 logger = logging.getLogger(__name__)
@@ -229,13 +229,15 @@ def repeat(connection: Connection) -> int:
         found = outbox.take_repeats(connection, off_s=OWED_S, limit=REPEATS_AT_ONCE)
         groups: defaultdict[tuple[int, int, str], list[UUID]] = defaultdict(list)
         for one in found:
-            if one.goes_on:
-                seen = routing.facts(
-                    rule=one.rule,
-                    name=one.name,
-                    severity=one.severity,
-                    labels=json.loads(one.labels),
+            if not one.goes_on:
+                continue
+            seen = _facts(one)
+            if not routing.wanted(one.least, json.loads(one.matchers), seen):
+                # its channel was edited, or it matters less: it is asked again, as while that is off
+                outbox.owed(
+                    connection, channel_id=one.channel_id, alert_ids=[one.alert_id], wait_s=OWED_S
                 )
+            else:
                 group = routing.group_key(one.group_by, seen)
                 groups[one.tenant_id, one.channel_id, group].append(one.alert_id)
         outbox.enqueue(
@@ -285,9 +287,16 @@ def _prepare(connection: Connection, row: Due, looked: _Looked) -> Sending | Non
 def _divided(
     row: Due, found: list[Member], muted: Collection[UUID]
 ) -> tuple[list[Member], tuple[UUID, ...]]:
-    """Of an alarm's alerts those to be told now, and those that are muted; what ended is in neither."""
+    """Of an alarm's alerts those to be told now, and those that are muted; what ended is in neither, nor
+    what the channel, edited since, takes no more."""
     states = ALARMED if row.notice == Notice.FIRING else (AlertState.FIRING,)
-    live = [member for member in found if member.state in states]
+    matchers = json.loads(row.matchers)
+    live = [
+        member
+        for member in found
+        if member.state in states
+        and (not row.changed or routing.wanted(row.least, matchers, _facts(member)))
+    ]
     told = [member for member in live if member.id not in muted]
     return told, tuple(member.id for member in live if member.id in muted)
 
@@ -360,7 +369,7 @@ def _changes(due: Due, ids: Iterable[UUID], at: datetime, kind: str, detail: str
     return [Change(due.tenant_id, alert_id, at, kind, detail=detail) for alert_id in ids]
 
 
-def _facts(member: Member) -> dict[str, str]:
+def _facts(member: Member | Repeat) -> dict[str, str]:
     return routing.facts(
         rule=member.rule,
         name=member.name,

@@ -100,8 +100,8 @@ UPDATE alert_delivery d
         SELECT alert_id, channel_id FROM alert_delivery
          WHERE repeat_at <= clock_timestamp() ORDER BY repeat_at LIMIT %s::int FOR UPDATE SKIP LOCKED)
    AND a.id = d.alert_id AND c.id = d.channel_id
-RETURNING a.id, c.id, coalesce(c.tenant_id, 0), c.group_by, a.rule, a.name, a.labels, a.severity,
-          c.enabled AND a.state = 'firing'
+RETURNING a.id, c.id, coalesce(c.tenant_id, 0), c.group_by, c.severity, c.matchers, a.rule, a.name, a.labels,
+          a.severity, c.enabled AND a.state = 'firing'
 """
 _ENDED = "SELECT id FROM alert WHERE id = ANY (%s::uuid[]) AND state = 'resolved'"
 _COUNT = """
@@ -156,12 +156,15 @@ class Told(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """An alarm whose repeat is due; `goes_on`: it still fires, and its channel is on."""
+    """An alarm whose repeat is due; `goes_on`: it still fires, and its channel is on.  `least` and
+    `matchers`: what that takes."""
 
     alert_id: UUID
     channel_id: int
     tenant_id: int
     group_by: list[str]
+    least: str
+    matchers: str
     rule: str
     name: str
     labels: str
@@ -170,7 +173,7 @@ class Repeat(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A message that is due, with its channel."""
+    """A message that is due, with its channel; `changed`: that was edited since the message began."""
 
     id: UUID
     tenant_id: int
@@ -185,6 +188,9 @@ class Due(NamedTuple):
     to: list[str]
     sealed: bytes | None
     enabled: bool
+    least: str
+    matchers: str
+    changed: bool
 
 
 class Member(NamedTuple):

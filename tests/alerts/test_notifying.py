@@ -234,6 +234,36 @@ def test_it_is_repeated_until_somebody_sees_to_it(
     assert AlertDelivery.objects.get().repeat_at is None
 
 
+def test_a_channel_that_takes_an_alert_no_more_is_told_no_more(
+    planted: Planted, place: Place, channel: Make, post: Post, tenant: Tenant
+) -> None:
+    def take(match: dict[str, str]) -> None:
+        body = {"kind": "webhook", "group_wait": "1m", "repeat": "1m", "match": match}
+        channels.replace_channel(tenant=tenant, name="ops", body=body, actor=COMMAND)
+
+    channel(place.url, group_wait="1m", repeat="1m")
+    planted.labels = {"workflow": "orders"}
+    planted.bad()
+    take({"workflow": "refunds"})
+    due_now()
+    post.settle()
+    assert states() == ["firing dropped"], "of what was collected before"
+    take({"workflow": "ord*"})
+    planted.good()
+    planted.bad()
+    due_now()
+    post.settle()
+    assert place.next().document["notice"] == "firing"
+    take({"workflow": "refunds"})
+    AlertDelivery.objects.update(repeat_at=timezone.now())
+    post.settle()
+    assert place.count == 0
+    take({})
+    AlertDelivery.objects.exclude(repeat_at=None).update(repeat_at=timezone.now())
+    post.settle()
+    assert place.next().document["notice"] == "repeat"
+
+
 def test_messages_hold_bounded_lists(
     place: Place, channel: Make, post: Post, tenant: Tenant
 ) -> None:

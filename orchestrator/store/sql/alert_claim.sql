@@ -15,7 +15,7 @@ WITH due AS MATERIALIZED (
        AND n.channel_id <> ALL (%(crowded)s::bigint[])
 )
 SELECT n.id, coalesce(n.tenant_id, 0), t.slug, n.notice, n.group_key, n.alert_ids, n.attempt_count,
-       c.id, c.name, c.kind, c."to", c.sealed, c.enabled
+       c.id, c.name, c.kind, c."to", c.sealed, c.enabled, c.severity, c.matchers, c.updated_at > n.created_at
   FROM due d
   JOIN notification n ON n.id = d.id
   JOIN channel c ON c.id = n.channel_id
