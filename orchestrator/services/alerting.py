@@ -41,6 +41,8 @@ LONGEST_SUMMARY = 1000
 MOST_RUNS = 10
 ESCALATED = "escalated"
 """In timelines and events: no state, but that it matters more than when it began to fire."""
+ESCALATED_AGAIN = timedelta(hours=1)
+"""After which it is told anew that an alert matters more again: what goes to and fro tells it once."""
 RESOLVED_WAIT_S = 1.0
 """How long ends are collected: what goes good at once is told at once."""
 
@@ -142,11 +144,23 @@ def _observe(connection: Connection, part: Mapping[Key, Observation], now: datet
             if one.after is not None
         ]
         note(connection, moves, at)
-        worse = [one.after for one in looks if one.after is not None and _is_worse(one)]
+        worse = _escalated(
+            connection, [one.after for one in looks if one.after is not None and _is_worse(one)], at
+        )
         _note(connection, [(row, ESCALATED, row.summary) for row in worse], at)
         alarms = [(row, AlertState.FIRING) for row in worse]
         tell(connection, [*((row, move) for row, move, _ in moves), *alarms])
     return len({row.id for row, _, _ in moves} | {row.id for row in worse})
+
+
+def _escalated(connection: Connection, worse: Sequence[AlertRow], at: datetime) -> list[AlertRow]:
+    """Those of which it is to be told that they matter more: nobody was of late."""
+    if not worse:
+        return []
+    lately = alerts.changed_since(
+        connection, [row.id for row in worse], kind=ESCALATED, since=at - ESCALATED_AGAIN
+    )
+    return [row for row in worse if row.id not in lately]
 
 
 def _is_worse(one: Look) -> bool:

@@ -38,6 +38,11 @@ SELECT nullif(d.tenant_id, 0), d.alert_id, d.at, d.kind, d.actor, d.detail
        AS d (tenant_id, alert_id, at, kind, actor, detail, place)
  ORDER BY d.place
 """
+# Index: alert_change_order (its first column).
+_TURNED = """
+SELECT DISTINCT alert_id FROM alert_change
+ WHERE alert_id = ANY (%s::uuid[]) AND kind = %s::text AND at > %s::timestamptz
+"""
 # In the order of their ids, as every writer of several alerts takes them.
 _HOLD = "SELECT 1 FROM alert WHERE id = ANY (%s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 # Compare-and-set: a state that has moved on meanwhile is not touched.
@@ -180,6 +185,14 @@ def add_changes(connection: Connection, changes: Sequence[Change]) -> None:
         for name in ("tenant_id", "alert_id", "at", "kind", "actor", "detail")
     ]
     connection.execute(_CHANGES, parts)
+
+
+def changed_since(
+    connection: Connection, alert_ids: Collection[UUID], *, kind: str, since: datetime
+) -> set[UUID]:
+    """Those of these alerts whose timelines have such a line of after `since`."""
+    rows = connection.execute(_TURNED, (list(alert_ids), kind, since))
+    return {row[0] for row in rows.fetchall()}
 
 
 def add_events(connection: Connection, events: Sequence[AlertEvent]) -> None:

@@ -165,6 +165,28 @@ def test_a_warning_that_becomes_critical_is_told_once_more(
     assert place.next().document["notice"] == "resolved"
 
 
+def test_one_that_goes_to_and_fro_is_not_told_at_every_turn(
+    planted: Planted, place: Place, channel: Make, post: Post
+) -> None:
+    """A database that is slow at one look and silent at the next: a message each would be a flood."""
+    channel(place.url)
+    now = timezone.now()
+    for turn in range(6):
+        planted.severity = Severity.CRITICAL if turn % 2 else Severity.WARNING
+        planted.bad(now + timedelta(seconds=10 * turn))
+        post.settle()
+    assert place.count == 2, "that it fires, and that it escalated"
+    assert AlertChange.objects.filter(kind="escalated").count() == 1
+    assert Event.objects.filter(type="alert.escalated").count() == 1
+    AlertChange.objects.update(at=now - timedelta(hours=2))
+    planted.severity = Severity.WARNING
+    planted.bad(now + timedelta(minutes=5))
+    planted.severity = Severity.CRITICAL
+    assert planted.bad(now + timedelta(minutes=6)) == 1
+    post.settle()
+    assert place.count == 3, "later it is told again"
+
+
 def test_the_end_is_told_to_those_alone_that_got_the_alarm(
     planted: Planted, place: Place, channel: Make, post: Post
 ) -> None:
