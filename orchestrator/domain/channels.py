@@ -49,6 +49,9 @@ class Outcome(StrEnum):
     DROPPED = "dropped"
 
 
+REFUSED: Final = "the mail server refuses every address of the channel"
+"""What is said of letters to nobody: a mistake of the channel, and not the mail server's trouble."""
+
 RETRIES = RetryPolicy(
     max_attempts=10,
     delay=timedelta(seconds=5),

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
+from smtplib import SMTPRecipientsRefused
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 
 from orchestrator.conf import conf, names
-from orchestrator.domain.channels import TENANT_ARGUMENTS, TENANT_SERVICES, Kind
+from orchestrator.domain.channels import REFUSED, TENANT_ARGUMENTS, TENANT_SERVICES, Kind
 from orchestrator.domain.webhooks import sign
 from tenants.guesses import Guesses
 from tenants.networks import Address, is_public
@@ -48,6 +49,8 @@ MOST_RECEIVERS = 5
 LETTERS_AN_HOUR = 300
 """To tenants' addresses, of each tenant: they say where letters go, and the server's name stands on them."""
 letters = Guesses(burst=LETTERS_AN_HOUR, per_s=LETTERS_AN_HOUR / 3600)
+_FOR_GOOD = 500
+"""Of SMTP's answers those from here on: asking again changes nothing."""
 _TONES = {"critical": "failure", "warning": "warning", "resolved": "success", "info": "info"}
 """As apprise calls them."""
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -112,6 +115,10 @@ def _mail(receiver: Receiver, message: Message) -> str:
     )
     try:
         letter.send()
+    except SMTPRecipientsRefused as error:
+        if all(code >= _FOR_GOOD for code, _ in error.recipients.values()):
+            raise NotDelivered(REFUSED) from error
+        raise NotDelivered("the mail server takes no letter to these addresses now") from error
     except (OSError, ValueError) as error:  # smtplib's errors are OSErrors
         raise NotDelivered(f"the mail server did not take it ({type(error).__name__})") from error
     return "taken by the mail server"

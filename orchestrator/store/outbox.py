@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from orchestrator.domain.channels import REFUSED
 from orchestrator.store.alerts import uuids
 from orchestrator.store.connect import Connection
 
@@ -110,7 +111,8 @@ INSERT INTO notification_total AS t (kind, outcome, count) VALUES (%s::text, %s:
 """
 # Index: notification_age.
 _OUTCOMES = """
-SELECT count(*) FILTER (WHERE n.state = 'sent'), count(*) FILTER (WHERE n.state = 'failed')
+SELECT count(*) FILTER (WHERE n.state = 'sent'),
+       count(*) FILTER (WHERE n.state = 'failed' AND (n.tenant_id IS NULL OR n.answer <> %s::text))
   FROM notification n JOIN channel c ON c.id = n.channel_id
  WHERE n.ended_at > clock_timestamp() - make_interval(secs => %s::float8) AND n.notice <> 'test'
    AND (n.tenant_id IS NULL OR c.kind = 'email')
@@ -345,8 +347,9 @@ def count(connection: Connection, *, kind: str, outcome: str) -> None:
 
 
 def outcomes(connection: Connection, *, within_s: float) -> tuple[int, int]:
-    """How many messages by e-mail, or to the server's channels, were taken of late, and given up."""
-    row = connection.execute(_OUTCOMES, (within_s,)).fetchone()
+    """How many messages by e-mail, or to the server's channels, were taken of late, and given up; tenants'
+    to addresses that there are not are neither."""
+    row = connection.execute(_OUTCOMES, (REFUSED, within_s)).fetchone()
     assert row is not None
     return row[0], row[1]
 

@@ -22,8 +22,10 @@ from orchestrator.selectors.metrics import MillraceCollector
 from orchestrator.services import watching
 from orchestrator.services.watching import Watch
 from tenants.models import Tenant
+from tests.alerts.conftest import Make, Post, due_now
 from tests.alerts.planted import Planted
 from tests.alerts.receiving import Place, receiver
+from tests.dashboard.mailbox import mailbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -160,3 +162,27 @@ def test_metrics_count_alerts_and_messages(tenant: Tenant) -> None:
     assert [one.value for one in samples("millrace_notifications_due")] == [0]
     assert [one.value for one in samples("millrace_notifications_late_seconds")] == [0]
     assert not Notification.objects.exists()
+
+
+def test_addresses_that_nobody_has_are_their_owners_trouble(
+    planted: Planted, channel: Make, post: Post
+) -> None:
+    """Else a tenant whose colleague has left would call the server's people, and still the watchdog."""
+    link = store.connection()
+    channel(kind="email", url=None, to=["gone@example.org"])
+    channel(owner=None, name="staff", kind="email", url=None, to=["gone@example.org"])
+    with mailbox() as box:
+        box.unknown = {"gone@example.org"}
+        for rule, expected in (
+            (planted, set()),
+            (Planted(None, "health:disk"), {'{"part":"messages"}'}),
+        ):
+            rule.bad()
+            post.settle()
+            Notification.objects.filter(state="sending").update(attempt_count=9)
+            due_now()
+            post.settle()
+            assert Notification.objects.filter(state="failed").exists()
+            watching.watch(link)
+            assert firing() == expected
+    assert "refuses" in Notification.objects.filter(state="failed")[0].answer

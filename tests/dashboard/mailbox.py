@@ -16,10 +16,21 @@ from django.test import override_settings
 
 
 class Mailbox:
-    """Letters, in the order in which they came."""
+    """Letters, in the order in which they came; none for those who are `unknown`."""
 
     def __init__(self) -> None:
         self.letters: queue.Queue[EmailMessage] = queue.Queue()
+        self.unknown: set[str] = set()
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a receiver, or say that there is none."""
+        if address in self.unknown:
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keep a letter."""
