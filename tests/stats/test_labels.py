@@ -51,6 +51,21 @@ def test_newcomers_have_a_label_while_there_is_room(open_shop: Open, noon: datet
     assert seen["acme"].counts["attempts"] == 5
 
 
+def test_a_tenant_that_is_called_as_the_others_are_is_one_of_them(
+    open_shop: Open, noon: datetime
+) -> None:
+    """Its counters would stand in the place of theirs, or theirs in the place of its own."""
+    for slug, attempts in (("other", 500), ("acme", 5), ("beta", 5), ("gamma", 5)):
+        work(open_shop(slug), noon, attempts)
+    assert labels() == {"acme", "beta"}
+    rollups.label(store.connection())
+    assert labels() == {"acme", "beta"}
+    found = [one.counts["attempts"] for one in gauges.totals(store.connection())]
+    assert sorted(found) == [5, 5, 505]
+    (own,) = gauges.totals(store.connection(), "other")
+    assert own.counts["attempts"] == 500
+
+
 def test_the_busiest_have_the_labels_but_not_to_and_fro(open_shop: Open, noon: datetime) -> None:
     acme, beta, gamma = (open_shop(slug) for slug in ("acme", "beta", "gamma"))
     for shop in (acme, beta, gamma):
