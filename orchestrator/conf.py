@@ -151,7 +151,8 @@ def read(environ: Mapping[str, str]) -> Conf:
     return Conf(**values)  # type: ignore[arg-type]
 
 
-def _parse_bool(text: str) -> bool:
+def parse_bool(text: str) -> bool:
+    """A switch; ValueError: it is neither on nor off."""
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off", ""):
@@ -163,7 +164,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "int": int,
     "float": float,
     "str": str,
-    "bool": _parse_bool,
+    "bool": parse_bool,
 }
 
 

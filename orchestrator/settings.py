@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
 from orchestrator import logs, tracing
-from orchestrator.conf import conf
+from orchestrator.conf import conf, parse_bool
 from orchestrator.embedded import paths
 from tenants import environment
 
@@ -26,7 +26,11 @@ POOL = {"min_size": 0, "max_size": 32, "timeout": 10, "max_idle": 60}
 
 
 def _flag(name: str, default: bool = False) -> bool:
-    return os.environ.get(name, str(default)).lower() in ("1", "true", "yes", "on")
+    text = os.environ.get(name, str(default))
+    try:
+        return parse_bool(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}={text!r}: {error}.") from None
 
 
 def _database(url: str) -> dict[str, object]:
@@ -36,6 +40,12 @@ def _database(url: str) -> dict[str, object]:
         raise ImproperlyConfigured(
             f"DATABASE_URL must start with postgresql:// (it starts with {parts.scheme}://)."
         )
+    try:
+        port = parts.port
+    except ValueError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL has a port that is none: write postgresql://user:password@host:5432/name."
+        ) from None
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = query.pop("host", parts.hostname or "")
     return {
@@ -44,7 +54,7 @@ def _database(url: str) -> dict[str, object]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": str(parts.port or ""),
+        "PORT": str(port or ""),
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # they would pass the fence, and no pooler keeps them
@@ -66,6 +76,12 @@ def _secret_key() -> str:
         return file.read_text()
     except FileNotFoundError:
         pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ImproperlyConfigured(
+            f"{file} cannot be read ({reason}): run this as the user who owns the data folder, "
+            f"or correct DATA_DIR."
+        ) from None
     key = secrets.token_urlsafe(50)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,8 +119,8 @@ def _payload_storage() -> dict[str, object]:
 DEBUG = _flag("DEBUG")
 SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
-CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
+ALLOWED_HOSTS = environment.names(os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = environment.origins(os.environ.get("CSRF_TRUSTED_ORIGINS", ""))
 
 INSTALLED_APPS = [
     "tenants.site.AdminThemeConfig",
@@ -231,7 +247,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 
-CELERY_BROKER_URL = paths.broker_url()
+CELERY_BROKER_URL = environment.broker(paths.broker_url())
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -290,5 +306,7 @@ UNFOLD = {
     },
 }
 
-LOGGING = logs.configuration(form=conf().log_format, level=os.environ.get("LOG_LEVEL", "INFO"))
+LOGGING = logs.configuration(
+    form=conf().log_format, level=environment.log_level(os.environ.get("LOG_LEVEL", "INFO"))
+)
 tracing.check()

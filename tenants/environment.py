@@ -1,13 +1,14 @@
-"""What the environment says about mail and sign-in, as Django's settings.  Nonsense is refused, and
-the variable named."""
+"""What the environment says, as Django's settings.  Nonsense is refused, and the variable named."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from kombu.transport import TRANSPORT_ALIASES
 
 MAIL_TIMEOUT_S = 10
 
@@ -20,6 +21,41 @@ class Oidc:
     client_id: str
     client_secret: str
     name: str
+
+
+def names(text: str) -> list[str]:
+    """Names with commas; a space beside one is not part of it."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def origins(text: str) -> list[str]:
+    """`CSRF_TRUSTED_ORIGINS`.  Web does not run Django's checks, and would refuse every form."""
+    found = names(text)
+    for origin in found:
+        if "://" not in origin:
+            raise ImproperlyConfigured(
+                f"CSRF_TRUSTED_ORIGINS: {origin!r} has no scheme: write https://{origin}."
+            )
+    return found
+
+
+def broker(url: str) -> str:
+    """`BROKER_URL`, of a kind that Celery knows."""
+    kind, separator, _ = url.partition("://")
+    if not separator or kind.partition("+")[0] not in TRANSPORT_ALIASES:
+        raise ImproperlyConfigured(
+            "BROKER_URL must be redis://host:6379/0 or amqp://user:password@host//."
+        )
+    return url
+
+
+def log_level(text: str) -> str:
+    """`LOG_LEVEL`, in either case."""
+    known = logging.getLevelNamesMapping()
+    if text.upper() not in known:
+        said = ", ".join(sorted({*known} - {"NOTSET"}, key=lambda name: (known[name], name)))
+        raise ImproperlyConfigured(f"LOG_LEVEL={text!r}: must be one of {said}.")
+    return text.upper()
 
 
 def mail(environ: Mapping[str, str]) -> dict[str, object]:

@@ -1,6 +1,11 @@
-"""What the environment says about mail and sign-in; nonsense names the variable."""
+"""What the environment says; nonsense names the variable."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -71,3 +76,38 @@ def test_a_provider() -> None:
 def test_nonsense_about_a_provider(environ: dict[str, str], said: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=said):
         environment.oidc(environ)
+
+
+def test_names_with_spaces_beside_the_commas() -> None:
+    assert environment.names("millrace.example, 127.0.0.1,") == ["millrace.example", "127.0.0.1"]
+
+
+def test_a_level_in_either_case() -> None:
+    assert environment.log_level("debug") == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BEHIND_TLS_PROXY", "ture", "BEHIND_TLS_PROXY='ture': say true or false."),
+        ("DATABASE_URL", "postgresql://u@h:port/d", "DATABASE_URL has a port that is none"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL='loud': must be one of DEBUG, INFO,"),
+        ("BROKER_URL", "http://broker/0", "BROKER_URL must be redis://"),
+        ("CSRF_TRUSTED_ORIGINS", "mill.example", "'mill.example' has no scheme"),
+        ("DATA_DIR", "/dev/null/data", "/dev/null/data/secret.key cannot be read"),
+    ],
+)
+def test_settings_refuse_nonsense_in_one_sentence(name: str, value: str, said: str) -> None:
+    environ = {key: text for key, text in os.environ.items() if key != "SECRET_KEY"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "tenant_database", "acme"],
+        cwd=Path(__file__).parents[2],
+        env={**environ, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Settings are wrong: ")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
