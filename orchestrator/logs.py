@@ -170,6 +170,13 @@ class Formatter(ProcessorFormatter):
         return without_secret_addresses(masks.text(super().format(record)))
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Django about a refused request tells anything: that something is down is what
+    /health is asked for, again and again, and its 503 is the answer."""
+    path = getattr(getattr(record, "request", None), "path", "")
+    return getattr(record, "status_code", 0) != 503 or not path.startswith("/health")
+
+
 def configuration(*, form: str, level: str) -> dict[str, Any]:
     """Django's LOGGING: all loggers to the standard error, in this form."""
     quiet = {"level": "WARNING"}
@@ -178,12 +185,13 @@ def configuration(*, form: str, level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "orchestrator.logs.Formatter", "form": form}},
+        "filters": {"news": {"()": lambda: is_news}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "django": passed_on,
             "django.server": passed_on,
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["news"]},
             "uvicorn": passed_on,
             "uvicorn.error": passed_on,
             "uvicorn.access": {**passed_on, **quiet},  # `access` says more

@@ -13,7 +13,9 @@ from uuid import uuid4
 import pytest
 import structlog
 from django.core.exceptions import ImproperlyConfigured
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.utils.log import log_response
 
 from orchestrator import logs
 from orchestrator.conf import read
@@ -180,3 +182,11 @@ def test_every_logger_comes_out_alike(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_wrong_word_is_refused(variable: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"{variable}='{value}': must be one of"):
         read({variable: value})
+
+
+def test_that_a_part_is_down_is_what_health_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """While a system starts it is asked ten times a second."""
+    for path in ("/health", "/health/ready", "/api/v1/runs"):
+        response = HttpResponse(status=503)
+        log_response("%s", path, response=response, request=RequestFactory().get(path))
+    assert [line.getMessage() for line in caplog.records] == ["/api/v1/runs"]
