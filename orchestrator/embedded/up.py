@@ -49,6 +49,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         _check_python()
+        worker_children()
         folder = paths.data_dir()
         datafolder.prepare(folder)
         lock = datafolder.lock(folder)
@@ -103,6 +104,18 @@ def free_address(host: str, port: str) -> Address:
         return Address(host, probe.getsockname()[1])
 
 
+def worker_children() -> int:
+    """How many processes the worker has.  StartError: WORKER_CONCURRENCY is no such number."""
+    said = os.environ.get("WORKER_CONCURRENCY")
+    if not said:
+        return min(_cores(), MOST_CHILDREN)
+    if not said.isdecimal() or not int(said):
+        raise StartError(
+            f"WORKER_CONCURRENCY={said} is no number of processes: correct it, or unset it for one per core."
+        )
+    return int(said)
+
+
 def child_environment(address: Address) -> dict[str, str]:
     """The environment of every part: ours, with what must not depend on the working folder."""
     env = dict(os.environ)
@@ -121,7 +134,6 @@ def programs(address: Address) -> dict[str, Program]:
     env, python = child_environment(address), sys.executable
     manage = str(paths.PROJECT_ROOT / "manage.py")
     warnings = ",".join(filter(None, [env.get("PYTHONWARNINGS"), _NO_ROOT_WARNING]))
-    children = os.environ.get("WORKER_CONCURRENCY") or str(min(_cores(), MOST_CHILDREN))
     return {
         "install": Program("install", (python, manage, "install"), env),
         "introduce": Program(
@@ -143,7 +155,7 @@ def programs(address: Address) -> dict[str, Program]:
             "worker",
             (
                 *(python, "-m", "celery", "--quiet", "-A", "orchestrator", "worker"),
-                *("-Q", "io,cpu", "-c", children, "-l", "WARNING"),
+                *("-Q", "io,cpu", "-c", str(worker_children()), "-l", "WARNING"),
                 *("--without-gossip", "--without-mingle"),
             ),
             {**env, "PYTHONWARNINGS": warnings},

@@ -35,6 +35,7 @@ def test_a_port_in_use_is_one_sentence_with_the_mend(folder: Path) -> None:
         ({"PORT": "70000"}, "PORT=70000 is not a port"),
         ({"HOST": "192.0.2.1"}, "Cannot listen on port 0 of 192.0.2.1"),
         ({"HOST": "no.such.host.invalid"}, "HOST=no.such.host.invalid is not an address"),
+        ({"WORKER_CONCURRENCY": "two"}, "WORKER_CONCURRENCY=two is no number of processes"),
         ({"DATA_DIR": "/dev/null/data"}, "The data folder /dev/null/data is a file"),
         ({"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}, "The database that DATABASE_URL names"),
         ({"PG_BIN_DIR": "/nowhere"}, "PG_BIN_DIR=/nowhere holds no working initdb"),
