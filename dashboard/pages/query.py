@@ -76,7 +76,7 @@ class RunsQuery:
         return RunFilters(
             workflow=self.workflow or None,
             states=(self.state,) if self.state else (),
-            labels={name: value} if name and value else {},
+            labels={name: value} if name else {},
             created_after=timezone.now() - timedelta(seconds=since) if since else None,
             text=self.text or None,
         )
@@ -88,11 +88,12 @@ def runs_query(query: Mapping[str, str]) -> RunsQuery:
     def text(name: str) -> str:
         return query.get(name, "").replace("\0", "").strip()[:200]
 
-    state, period = text("state"), text("period")
+    state, period, label = text("state"), text("period"), text("label")
+    name, _, value = label.partition(":")
     return RunsQuery(
         state=state if state in RUN_STATES else "",
         workflow=text("workflow"),
-        label=text("label"),
+        label=label if name and value else "",
         period=period if period in PERIODS else "",
         text=text("q"),
         cursor=query.get("cursor", "")[:500],

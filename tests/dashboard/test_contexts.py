@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.http import QueryDict
@@ -129,3 +131,18 @@ def test_an_addresss_nonsense_counts_as_not_said() -> None:
     assert asked.filters().labels == {}
     assert asked.filters().created_after is not None
     assert asked.is_filtered
+
+
+def test_a_label_that_is_none_counts_as_not_said() -> None:
+    """Else the page says "50 runs that match" of runs that match nothing."""
+    said = runs_query({"label": "acme", "state": "failed"})
+    assert (said.label, said.kept) == ("", "state=failed")
+    assert runs_query({"label": "at:12:30"}).filters().labels == {"at": "12:30"}
+
+
+def test_what_was_typed_into_filters_does_not_come_back_without_the_page_it_was_typed_for() -> None:
+    """A browser that goes back puts it into the fields of a page that is filtered otherwise."""
+    for file in Path("templates/dashboard").glob("*.html"):
+        for form in re.findall(r"<form[^>]*>", file.read_text()):
+            if 'method="get"' in form:
+                assert 'autocomplete="off"' in form, file.name
