@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from orchestrator.domain import jsonvalue
 from orchestrator.domain.errors import Invalid, InvalidRequest, MillraceError, Problem
@@ -34,6 +36,28 @@ def told(error: Exception, labels: Mapping[str, str]) -> list[Wrong]:
         return [_told(one, labels) for one in error.problems]
     assert isinstance(error, (MillraceError, TenantsError))
     return [Wrong("", "", error.message)]
+
+
+class Edited(Protocol):
+    """A row that a form shows and saves whole."""
+
+    updated_at: datetime
+    updated_by: str
+
+
+def seen(row: Edited | None) -> str:
+    """The state of a row that a form was filled from, which comes back with it; of a new one none."""
+    return "" if row is None else row.updated_at.isoformat()
+
+
+def overtaken(row: Edited | None, values: Mapping[str, str]) -> list[Wrong]:
+    """What is wrong with a form whose row somebody saved since it was opened: it holds all fields, and
+    would quietly take their change back.  The form that says so may be saved."""
+    if row is None or values.get("seen") in (None, "", seen(row)):
+        return []
+    who = row.updated_by or "Somebody"
+    said = f"{who} saved it since you opened this form. Save again to put yours in its place."
+    return [Wrong("", "", said)]
 
 
 def _told(one: Problem, labels: Mapping[str, str]) -> Wrong:

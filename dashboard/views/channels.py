@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dashboard.forms import Wrong, parts, pattern_lines, patterns, told
+from dashboard.forms import Wrong, overtaken, parts, pattern_lines, patterns, seen, told
 from dashboard.owners import POLL_S, Owner, owner_or_404, owner_or_refusal
 from dashboard.pages.channels import channel_of
 from dashboard.views.actions import actor_of
@@ -121,6 +121,8 @@ def edit_channel(
     if request.method != "POST":
         return _channel_form(owner, row, NEW_CHANNEL if row is None else channel_values(row), [])
     values = {key: value.strip() for key, value in request.POST.dict().items()}
+    if wrong := overtaken(row, values):
+        return _channel_form(owner, row, values, wrong)
     actor = actor_of(request)
     try:
         said = channel_body(values)
@@ -142,7 +144,7 @@ def _channel_form(
     owner: Owner, row: Channel | None, values: Mapping[str, str], wrong: list[Wrong]
 ) -> HttpResponseBase:
     context = owner.context(
-        page_name="channel", channel=row, values=values, wrong=wrong, kinds=KINDS
+        page_name="channel", channel=row, values=values, wrong=wrong, seen=seen(row), kinds=KINDS
     )
     status = 422 if wrong else 200
     return render(owner.request, "dashboard/channel_form.html", context, status=status)

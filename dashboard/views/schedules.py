@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from dashboard.forms import Wrong, decoded, told, workflow_choices
+from dashboard.forms import Wrong, decoded, overtaken, seen, told, workflow_choices
 from dashboard.views.actions import actor_of
 from dashboard.views.show import access_or_404, back_with, frame, refused
 from orchestrator.domain.errors import MillraceError, NotFound
@@ -62,6 +62,8 @@ def edit(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
         )
         return _form(request, access, row, values, [])
     values = {key: value.strip() for key, value in request.POST.dict().items()}
+    if wrong := overtaken(row, values):
+        return _form(request, access, row, values, wrong)
     try:
         said = body(values)
         if row is None:
@@ -93,6 +95,7 @@ def _form(
         "schedule": row,
         "values": values,
         "wrong": wrong,
+        "seen": seen(row),
         "names": workflow_choices(access.tenant, [values.get("workflow", "")]),
         "overlaps": {
             "skip": "Skip it",

@@ -14,7 +14,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views.decorators.http import require_http_methods, require_POST
 
-from dashboard.forms import Wrong, decoded, told, workflow_choices
+from dashboard.forms import Wrong, decoded, overtaken, seen, told, workflow_choices
 from dashboard.pages.slas import KINDS
 from dashboard.views.actions import actor_of
 from dashboard.views.show import access_or_404, frame, refused
@@ -86,6 +86,8 @@ def edit(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
         if "try" in request.POST:
             found = tried(access.tenant, values)
         else:
+            if wrong := overtaken(row, values):
+                return _form(request, access, row, values, wrong)
             made = _save(request, access.tenant, row, values)
             messages.success(request, f"The SLA {made.name} is saved.")
             return redirect("sla", slug=slug, name=made.name)
@@ -156,6 +158,7 @@ def _form(
         "values": values,
         "fires_after": values.get("for", ""),
         "wrong": wrong,
+        "seen": seen(row),
         "names": workflow_choices(access.tenant, values.get("workflows", ())),
         "kinds": {str(kind): word for kind, word in KINDS.items()},
         "no_datas": {"ok": "It is good", "bad": "It is bad", "keep": "It stays as it was"},

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from dashboard.forms import Wrong, decoded, told, workflow_choices
+from dashboard.forms import Wrong, decoded, overtaken, seen, told, workflow_choices
 from dashboard.views.actions import actor_of
 from dashboard.views.show import access_or_404, frame, refused
 from orchestrator.domain import jsonvalue
@@ -56,6 +56,8 @@ def edit(request: HttpRequest, slug: str, name: str | None = None) -> HttpRespon
     if request.method != "POST":
         return _form(request, access, row, EMPTY if row is None else typed(row), [])
     values = {key: value.strip() for key, value in request.POST.dict().items()}
+    if wrong := overtaken(row, values):
+        return _form(request, access, row, values, wrong)
     secret: str | None = None
     try:
         said, actor = body(values), actor_of(request)
@@ -88,6 +90,7 @@ def _form(
         "trigger": row,
         "values": values,
         "wrong": wrong,
+        "seen": seen(row),
         "names": workflow_choices(access.tenant, [values.get("workflow", "")]),
     }
     status = 422 if wrong else 200
