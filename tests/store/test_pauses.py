@@ -20,9 +20,8 @@ from orchestrator.services.workflows import publish_workflow
 from orchestrator.store import clock, connect
 from tenants.actors import SYSTEM
 from tenants.models import AuditEntry, Tenant
-from tenants.services import create_tenant, resume, suspend
+from tenants.services import create_tenant
 from tests.engine import Engine
-from tests.store.waiting import Waiting
 
 pytestmark = pytest.mark.thorough
 
@@ -143,36 +142,6 @@ def test_a_timer_that_fires_meanwhile_leaves_its_step_parked(
     pauses.resume_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
     (claim,) = engine.claim()
     assert claim.attempts == 1
-
-
-def test_what_came_for_a_paused_step_waits_for_the_resume_and_says_so(tenant: Tenant) -> None:
-    engine = Waiting(tenant)
-    engine.publish("w", {"name": "ask", "signal": "go"})
-    run = engine.submit("w")
-    assert engine.turn() == []
-    pauses.pause_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
-    engine.signal(run, "go", 7)
-    assert engine.turn() == []
-
-    def waiting() -> dict[str, object]:
-        (row,) = steps_view(tenant=tenant, run_id=run.pk)
-        assert isinstance(row["waiting"], dict)
-        return row["waiting"]
-
-    run.refresh_from_db()
-    assert (waiting()["reason"], waiting()["since"]) == ("paused", run.paused_at)
-    pauses.resume_run(tenant=tenant, run_id=run.pk, actor=SYSTEM)
-    assert waiting()["reason"] == "queue"
-    suspend(tenant=tenant, reason="why", actor=SYSTEM)
-    assert "suspended" in str(waiting()["detail"])
-    assert (waiting()["reason"], waiting()["since"]) == (
-        "paused", engine.step(run, "ask").started_at,
-    )  # fmt: skip
-    tenant.refresh_from_db()
-    resume(tenant=tenant, actor=SYSTEM)
-    engine.run_all()
-    run.refresh_from_db()
-    assert (run.state, run.output) == ("succeeded", "7")
 
 
 def test_conditions_of_a_paused_run_are_not_asked(tenant: Tenant, engine: Engine) -> None:
